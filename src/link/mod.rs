@@ -1,0 +1,3 @@
+//! Ways to reach a peer: each file turns something into a [`Link`].
+
+pub mod process;

@@ -1,0 +1,1 @@
+//! Newline framing with a longest line.
