@@ -1,3 +1,49 @@
 //! Ways to reach a peer: each file turns something into a [`Link`].
+//!
+//! A link is two bounded queues of messages. It ends when its `from` queue closes; what it stood for is
+//! asked to end by dropping every sender of its `to` queue.
 
 pub mod process;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::wire::{Id, Message};
+
+/// Messages that may wait in one direction of a link.
+pub const QUEUE_MAX: usize = 64;
+
+/// Two bounded queues of messages to one peer.
+#[derive(Debug)]
+pub struct Link {
+    /// One JSON-RPC object, or for 2025-03-26 one array, each.
+    pub to: mpsc::Sender<Bytes>,
+    pub from: mpsc::Receiver<Inbound>,
+}
+
+/// What a peer sent.
+#[derive(Clone, Debug)]
+pub enum Inbound {
+    Message(Message),
+    /// Several messages in one array, as 2025-03-26 allows.
+    Batch(Vec<Message>),
+    /// A message above the limit: it was thrown away unread but for its id.
+    TooLong {
+        id: Option<Id>,
+        bytes: u64,
+    },
+}
+
+/// The other end of a [`Link`]: what a peer sees of us.
+#[derive(Debug)]
+pub struct Peer {
+    pub from: mpsc::Receiver<Bytes>,
+    pub to: mpsc::Sender<Inbound>,
+}
+
+/// A link and the peer at its end.
+pub fn pair() -> (Link, Peer) {
+    let (to, from_us) = mpsc::channel(QUEUE_MAX);
+    let (to_us, from) = mpsc::channel(QUEUE_MAX);
+    (Link { to, from }, Peer { from: from_us, to: to_us })
+}

@@ -1,1 +1,629 @@
-//! Message.
+//! A JSON-RPC message: the bytes as they came, and the few fields we looked at.
+//!
+//! Messages are forwarded as bytes. Parsing validates the JSON once and remembers where `id`, `method`,
+//! `params`, `result` and `error` stand, so that an id can be spliced without printing anything again.
+//! Invariant: what we forward means what we checked. Hence a member we read may not occur twice, and names
+//! are compared exactly: `Method` or `method\u0000` are unknown members, never aliases.
+
+use std::{borrow::Cow, fmt, ops::Range};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Deepest nesting of a client's message; deeper documents break recursive parsers behind us.
+pub const DEPTH_MAX: usize = 128;
+/// Most messages in one batch (2025-03-26).
+pub const BATCH_MAX: usize = 100;
+/// Longest request id or progress token we keep, in bytes of JSON.
+pub const ID_BYTES_MAX: usize = 1024;
+
+pub const PARSE_ERROR: i32 = -32700;
+pub const INVALID_REQUEST: i32 = -32600;
+pub const METHOD_NOT_FOUND: i32 = -32601;
+pub const INVALID_PARAMS: i32 = -32602;
+pub const INTERNAL_ERROR: i32 = -32603;
+
+/// A request id or progress token: its JSON text, so that `1`, `"1"` and `18446744073709551616` stay apart.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(Bytes);
+
+impl Id {
+    /// Reads an id: a string or an integer (JSON-RPC allows fractions, MCP does not).
+    pub fn read(json: &str) -> Option<Id> {
+        if json.len() > ID_BYTES_MAX {
+            return None;
+        }
+        if json.starts_with('"') {
+            if !json.contains('\\') {
+                return Some(Id(Bytes::copy_from_slice(json.as_bytes())));
+            }
+            // Two spellings of one string are one id.
+            let text: String = serde_json::from_str(json).ok()?;
+            return Some(Id(serde_json::to_vec(&text).ok()?.into()));
+        }
+        let digits = json.strip_prefix('-').unwrap_or(json);
+        (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| Id(Bytes::copy_from_slice(json.as_bytes())))
+    }
+
+    /// The id as it stands on the wire.
+    pub fn as_json(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("null")
+    }
+
+    /// The number, where it is one of ours.
+    pub fn as_u64(&self) -> Option<u64> {
+        let text = self.as_json();
+        // "007" and "+7" are not how we print a number.
+        let number = text.parse().ok()?;
+        (text.len() == 1 || !text.starts_with(['0', '+'])).then_some(number)
+    }
+}
+
+impl From<u64> for Id {
+    fn from(number: u64) -> Id {
+        Id(number.to_string().into())
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.as_json())
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.as_json())
+    }
+}
+
+/// What a message is, by the members it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Request,
+    Notification,
+    Response,
+}
+
+/// One JSON-RPC object.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The object, exactly as it came, without surrounding white space.
+    bytes: Bytes,
+    kind: Kind,
+    /// Absent on notifications, and on an error whose request could not be read.
+    id: Option<(Id, Range<usize>)>,
+    method: Text,
+    params: Option<Range<usize>>,
+    result: Option<Range<usize>>,
+    error: Option<Range<usize>>,
+}
+
+/// A string inside the message; decoded only where it was written with escapes (PHP prints `tools\/call`).
+#[derive(Clone, Debug)]
+enum Text {
+    Span(Range<usize>),
+    Decoded(Box<str>),
+}
+
+/// A body that is no JSON-RPC message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct NotAMessage {
+    /// [`PARSE_ERROR`] or [`INVALID_REQUEST`].
+    pub code: i32,
+    pub why: String,
+    /// The request's id, where it could be read.
+    pub id: Option<Id>,
+}
+
+/// The body of a POST, or one line of a child.
+#[derive(Clone, Debug)]
+pub enum Body {
+    One(Message),
+    Batch(Vec<Message>),
+}
+
+/// Reads what a client sent: strict, because what we forward must mean the same to every parser behind us.
+pub fn read_client(bytes: Bytes) -> Result<Body, NotAMessage> {
+    read(bytes, true)
+}
+
+/// Reads what an upstream sent: valid JSON and a valid envelope; the rest is between it and the client.
+pub fn read_upstream(bytes: Bytes) -> Result<Body, NotAMessage> {
+    read(bytes, false)
+}
+
+fn read(bytes: Bytes, strict: bool) -> Result<Body, NotAMessage> {
+    let text = std::str::from_utf8(&bytes).map_err(|_| unreadable("the body is not UTF-8"))?;
+    let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
+    if trimmed.starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(trimmed).map_err(|error| syntax(&error))?;
+        if strict {
+            scan(trimmed.as_bytes())?;
+        }
+        if items.is_empty() {
+            return Err(invalid("a batch must not be empty", None));
+        }
+        if items.len() > BATCH_MAX {
+            return Err(invalid(&format!("a batch may hold at most {BATCH_MAX} messages"), None));
+        }
+        let messages = items.iter().map(|item| Message::of(bytes.slice_ref(item.get().as_bytes())));
+        return Ok(Body::Batch(messages.collect::<Result<_, _>>()?));
+    }
+    let message = Message::of(bytes.slice_ref(trimmed.as_bytes()))?;
+    if strict {
+        scan(&message.bytes)?;
+    }
+    Ok(Body::One(message))
+}
+
+impl Message {
+    /// Reads one JSON-RPC object.
+    fn of(bytes: Bytes) -> Result<Message, NotAMessage> {
+        let text = std::str::from_utf8(&bytes).map_err(|_| unreadable("the message is not UTF-8"))?;
+        if !text.starts_with('{') {
+            // Anything that is JSON, but no object, is a wrong request rather than a wrong text.
+            serde_json::from_str::<&RawValue>(text).map_err(|error| syntax(&error))?;
+            return Err(invalid("a message must be a JSON object", None));
+        }
+        let [version, id, method, params, result, error] =
+            members(text, ["jsonrpc", "id", "method", "params", "result", "error"]).map_err(|error| syntax(&error))?;
+        let span = |raw: &RawValue| span_in(text, raw.get());
+        let id = match id {
+            None => None,
+            Some(raw) => match Id::read(raw.get()) {
+                Some(id) => Some((id, span(raw))),
+                // Peers answer a request they could not read with `"id":null`.
+                None if raw.get() == "null" && error.is_some() && method.is_none() => None,
+                None => return Err(invalid("`id` must be a string or an integer", None)),
+            },
+        };
+        let known = id.as_ref().map(|(id, _)| id.clone());
+        if version.is_none_or(|raw| raw.get() != "\"2.0\"") {
+            return Err(invalid("`jsonrpc` must be \"2.0\"", known));
+        }
+        let (kind, method) = match method {
+            Some(raw) => {
+                let Ok(name) = serde_json::from_str::<String>(raw.get()) else {
+                    return Err(invalid("`method` must be a string", known));
+                };
+                if result.is_some() || error.is_some() {
+                    return Err(invalid("a message is a request or a response, not both", known));
+                }
+                if params.is_some_and(|raw| !raw.get().starts_with(['{', '['])) {
+                    return Err(invalid("`params` must be an object", known));
+                }
+                let quoted = span(raw);
+                let method = match raw.get().contains('\\') {
+                    true => Text::Decoded(name.into()),
+                    false => Text::Span(quoted.start + 1..quoted.end - 1),
+                };
+                (if id.is_some() { Kind::Request } else { Kind::Notification }, method)
+            }
+            None => match (result, error) {
+                (Some(_), None) if id.is_some() => (Kind::Response, Text::Span(0..0)),
+                (None, Some(_)) => (Kind::Response, Text::Span(0..0)),
+                (Some(_), Some(_)) => return Err(invalid("a response has `result` or `error`, not both", known)),
+                _ => return Err(invalid("a message needs `method`, or `id` with `result` or `error`", known)),
+            },
+        };
+        let (params, result, error) = (params.map(span), result.map(span), error.map(span));
+        Ok(Message { kind, id, method, params, result, error, bytes })
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The object's bytes, exactly as they came.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub fn id(&self) -> Option<&Id> {
+        self.id.as_ref().map(|(id, _)| id)
+    }
+
+    /// The method; empty on a response.
+    pub fn method(&self) -> &str {
+        match &self.method {
+            Text::Span(span) => self.text(span),
+            Text::Decoded(text) => text,
+        }
+    }
+
+    pub fn params(&self) -> Option<&str> {
+        self.params.as_ref().map(|span| self.text(span))
+    }
+
+    pub fn result(&self) -> Option<&str> {
+        self.result.as_ref().map(|span| self.text(span))
+    }
+
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_ref().map(|span| self.text(span))
+    }
+
+    /// Members of `params`, by name. Fails where one of them stands twice.
+    pub fn param<const N: usize>(&self, names: [&str; N]) -> Result<[Option<&RawValue>; N], serde_json::Error> {
+        match self.params() {
+            Some(params) if params.starts_with('{') => members(params, names),
+            _ => Ok([None; N]),
+        }
+    }
+
+    /// Members of `params._meta`, by name.
+    pub fn meta<const N: usize>(&self, names: [&str; N]) -> Result<[Option<&RawValue>; N], serde_json::Error> {
+        match self.param(["_meta"])? {
+            [Some(meta)] if meta.get().starts_with('{') => members(meta.get(), names),
+            _ => Ok([None; N]),
+        }
+    }
+
+    /// The progress token of a request, and where it stands.
+    pub fn progress_token(&self) -> Result<Option<(Id, Range<usize>)>, serde_json::Error> {
+        // Most requests have none, and a search is cheaper than a second parse. An escape could hide the name.
+        if memchr::memmem::find(&self.bytes, b"progressToken").is_none() && memchr::memchr(b'\\', &self.bytes).is_none()
+        {
+            return Ok(None);
+        }
+        let [token] = self.meta(["progressToken"])?;
+        Ok(token.and_then(|raw| Some((Id::read(raw.get())?, self.span(raw)))))
+    }
+
+    /// Where a value that one of the readers above returned stands in the bytes.
+    pub fn span(&self, raw: &RawValue) -> Range<usize> {
+        span_in(std::str::from_utf8(&self.bytes).unwrap_or_default(), raw.get())
+    }
+
+    /// The message with another id, and further replacements.
+    pub fn with_id(&self, id: &Id, more: Option<(Range<usize>, &Id)>) -> Bytes {
+        let Some((_, own)) = &self.id else { return self.bytes.clone() };
+        let first = (own.clone(), id.as_json());
+        match more {
+            None => splice(&self.bytes, [first]),
+            Some((span, text)) if span.start < own.start => splice(&self.bytes, [(span, text.as_json()), first]),
+            Some((span, text)) => splice(&self.bytes, [first, (span, text.as_json())]),
+        }
+    }
+
+    /// The message with one value replaced.
+    pub fn with(&self, span: Range<usize>, json: &str) -> Bytes {
+        splice(&self.bytes, [(span, json)])
+    }
+
+    fn text(&self, span: &Range<usize>) -> &str {
+        // The whole was checked, and spans end at ASCII characters.
+        std::str::from_utf8(&self.bytes[span.clone()]).unwrap_or_default()
+    }
+}
+
+/// Replaces spans, given in order and apart from each other.
+fn splice<const N: usize>(bytes: &Bytes, edits: [(Range<usize>, &str); N]) -> Bytes {
+    let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();
+    let mut out = BytesMut::with_capacity(bytes.len() + grown);
+    let mut from = 0;
+    for (span, text) in edits {
+        out.put_slice(&bytes[from..span.start]);
+        out.put_slice(text.as_bytes());
+        from = span.end;
+    }
+    out.put_slice(&bytes[from..]);
+    out.freeze()
+}
+
+/// The values of some members of a JSON object, as they stand. Any of them standing twice is an error.
+pub fn members<'a, const N: usize>(
+    json: &'a str,
+    names: [&str; N],
+) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
+    struct Members<'n, const N: usize>([&'n str; N]);
+    impl<'a, const N: usize> Visitor<'a> for Members<'_, N> {
+        type Value = [Option<&'a RawValue>; N];
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+        fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = [None; N];
+            while let Some(Name(name)) = map.next_key()? {
+                let value: &RawValue = map.next_value()?;
+                let Some(at) = self.0.iter().position(|wanted| *wanted == name) else { continue };
+                if found[at].replace(value).is_some() {
+                    return Err(serde::de::Error::custom(format_args!("`{name}` stands twice")));
+                }
+            }
+            Ok(found)
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let found = reader.deserialize_map(Members(names))?;
+    reader.end()?;
+    Ok(found)
+}
+
+/// A member's name, borrowed where it was written plainly.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Name<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Name<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        reader.deserialize_str(Reader)
+    }
+}
+
+fn span_in(whole: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// Refuses what parsers behind us disagree about: deep nesting, numbers beyond a double, lone surrogates.
+///
+/// Expects valid JSON; never panics on anything else.
+fn scan(bytes: &[u8]) -> Result<(), NotAMessage> {
+    let (mut at, mut depth) = (0, 0usize);
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'"' => at = scan_string(bytes, at)?,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return Err(unreadable(&format!("nested more than {DEPTH_MAX} deep")));
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'0'..=b'9' => {
+                let rest = &bytes[at - 1..];
+                let length = rest
+                    .iter()
+                    .position(|b| !matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+                    .unwrap_or(rest.len());
+                let number = &rest[..length];
+                at += length - 1;
+                // Only a long number or one with an exponent can leave the range of a double.
+                let suspicious = length > 300 || memchr::memchr2(b'e', b'E', number).is_some();
+                let finite = || std::str::from_utf8(number).ok()?.parse().ok().filter(|n: &f64| n.is_finite());
+                if suspicious && finite().is_none() {
+                    return Err(unreadable("a number is larger than a double can hold"));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Goes over a string whose opening quote was just read; returns where it ended.
+fn scan_string(bytes: &[u8], mut at: usize) -> Result<usize, NotAMessage> {
+    let unit = |at: usize| -> Option<u16> {
+        let digits = bytes.get(at..at + 4)?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    loop {
+        let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) else { return Ok(bytes.len()) };
+        at += found;
+        if bytes[at] == b'"' {
+            return Ok(at + 1);
+        }
+        if bytes.get(at + 1) != Some(&b'u') {
+            at += 2;
+            continue;
+        }
+        let first = unit(at + 2);
+        at += 6;
+        match first {
+            Some(0xD800..=0xDBFF) => {
+                let paired = bytes.get(at..at + 2) == Some(b"\\u") && matches!(unit(at + 2), Some(0xDC00..=0xDFFF));
+                if !paired {
+                    return Err(unreadable("a string holds half a surrogate pair"));
+                }
+                at += 6;
+            }
+            Some(0xDC00..=0xDFFF) => return Err(unreadable("a string holds half a surrogate pair")),
+            _ => {}
+        }
+    }
+}
+
+fn syntax(error: &serde_json::Error) -> NotAMessage {
+    match error.classify() {
+        serde_json::error::Category::Data => invalid(&error.to_string(), None),
+        _ => unreadable(&format!("the body is not valid JSON: {error}")),
+    }
+}
+
+fn unreadable(why: &str) -> NotAMessage {
+    NotAMessage { code: PARSE_ERROR, why: why.to_owned(), id: None }
+}
+
+fn invalid(why: &str, id: Option<Id>) -> NotAMessage {
+    NotAMessage { code: INVALID_REQUEST, why: why.to_owned(), id }
+}
+
+/// A response with a result that is JSON already.
+pub fn response(id: &Id, result: &str) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into()
+}
+
+/// An error response. Without an id where the request's could not be read.
+pub fn error_response(id: Option<&Id>, code: i32, message: &str, data: Option<&serde_json::Value>) -> Bytes {
+    let id = id.map(|id| format!("\"id\":{id},")).unwrap_or_default();
+    let message = serde_json::Value::from(message);
+    let data = data.map(|data| format!(",\"data\":{data}")).unwrap_or_default();
+    format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":{code},"message":{message}{data}}}}}"#).into()
+}
+
+/// A request with parameters that are JSON already.
+pub fn request(id: &Id, method: &str, params: Option<&str>) -> Bytes {
+    let params = params.map(|params| format!(",\"params\":{params}")).unwrap_or_default();
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"{params}}}"#).into()
+}
+
+/// A notification with parameters that are JSON already.
+pub fn notification(method: &str, params: Option<&str>) -> Bytes {
+    let params = params.map(|params| format!(",\"params\":{params}")).unwrap_or_default();
+    format!(r#"{{"jsonrpc":"2.0","method":"{method}"{params}}}"#).into()
+}
+
+/// `notifications/cancelled` for a request of ours.
+pub fn cancelled(id: &Id, reason: &str) -> Bytes {
+    let reason = serde_json::Value::from(reason);
+    notification("notifications/cancelled", Some(&format!(r#"{{"requestId":{id},"reason":{reason}}}"#)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn one(text: &str) -> Result<Message, i32> {
+        match read_client(Bytes::copy_from_slice(text.as_bytes())) {
+            Ok(Body::One(message)) => Ok(message),
+            Ok(Body::Batch(_)) => panic!("a batch"),
+            Err(error) => Err(error.code),
+        }
+    }
+
+    #[test]
+    fn f41_f42_f43_what_is_no_message_is_refused_with_its_code() {
+        let cases = [
+            ("", PARSE_ERROR),
+            ("{", PARSE_ERROR),
+            ("\u{feff}{\"jsonrpc\":\"2.0\",\"method\":\"ping\",\"id\":1}", PARSE_ERROR),
+            (r#"{"jsonrpc":"2.0","method":"ping","id":1} x"#, PARSE_ERROR),
+            (r#"{"jsonrpc":"2.0","method":"ping","id":1,"params":{"a":"\ud800"}}"#, PARSE_ERROR),
+            (r#"{"jsonrpc":"2.0","method":"ping","id":1,"params":{"a":"\udc00\ud800"}}"#, PARSE_ERROR),
+            (r#"{"jsonrpc":"2.0","method":"ping","id":1,"params":{"a":1e400}}"#, PARSE_ERROR),
+            ("3", INVALID_REQUEST),
+            ("\"x\"", INVALID_REQUEST),
+            ("null", INVALID_REQUEST),
+            (r#"{"method":"ping","id":1}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"1.0","method":"ping","id":1}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":2.0,"method":"ping","id":1}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":"ping","id":null}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":"ping","id":1.5}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":"ping","id":1e3}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":"ping","id":{}}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":"ping","id":[1]}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":"ping","id":true}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":5,"id":1}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":"ping","params":5,"id":1}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","Method":"ping","id":1}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":"ping","id":1,"id":2}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":"ping","method":"x","id":1}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":"ping","\u006dethod":"x","id":1}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","result":{}}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":1}"#, INVALID_REQUEST),
+        ];
+        for (text, code) in cases {
+            assert_eq!(one(text).err(), Some(code), "{text}");
+        }
+    }
+
+    #[test]
+    fn f43_look_alikes_of_a_name_are_unknown_members() {
+        let message = one(r#"{"jsonrpc":"2.0","method":"ping","id":1,"METHOD":"x","Id":3,"ıd":4}"#).unwrap();
+        assert_eq!((message.method(), message.id().unwrap().as_json()), ("ping", "1"));
+    }
+
+    #[test]
+    fn f39_f40_hostile_bodies_are_refused_in_one_pass() {
+        let deep =
+            |n| format!(r#"{{"jsonrpc":"2.0","method":"x","id":1,"params":{}{}}}"#, "[".repeat(n), "]".repeat(n));
+        assert!(one(&deep(DEPTH_MAX - 1)).is_ok());
+        assert_eq!(one(&deep(DEPTH_MAX)).err(), Some(PARSE_ERROR));
+        assert_eq!(one(&deep(100_000)).err(), Some(PARSE_ERROR));
+        assert_eq!(one(&"[".repeat(4 << 20)).err(), Some(PARSE_ERROR));
+        let digits = format!(r#"{{"jsonrpc":"2.0","method":"x","id":1,"params":{{"n":{}}}}}"#, "9".repeat(400));
+        assert_eq!(one(&digits).err(), Some(PARSE_ERROR));
+        let keys: String = (0..200_000).map(|n| format!("\"k{n}\":{n},")).collect();
+        assert!(one(&format!(r#"{{"jsonrpc":"2.0","method":"x","id":1,"params":{{{keys}"z":0}}}}"#)).is_ok());
+    }
+
+    #[test]
+    fn f45_batches_have_bounds() {
+        let ping = r#"{"jsonrpc":"2.0","method":"ping","id":1}"#;
+        let batch = |n: usize| read_client(format!("[{}]", vec![ping; n].join(",")).into());
+        assert_eq!(batch(0).unwrap_err().code, INVALID_REQUEST);
+        assert!(matches!(batch(BATCH_MAX), Ok(Body::Batch(all)) if all.len() == BATCH_MAX));
+        assert_eq!(batch(10_000).unwrap_err().code, INVALID_REQUEST);
+        assert_eq!(read_client("[1]".into()).unwrap_err().code, INVALID_REQUEST);
+    }
+
+    #[test]
+    fn p6_ids_keep_their_type() {
+        let id = |text| Id::read(text).unwrap();
+        assert_ne!(id("1"), id("\"1\""));
+        assert_ne!(id("9007199254740993"), id("9007199254740992"));
+        assert_eq!(id(r#""a\/b""#), id(r#""a/b""#));
+        assert_eq!(id("18446744073709551616").as_u64(), None);
+        assert_eq!(id("7").as_u64(), Some(7));
+        assert_eq!(id("\"7\"").as_u64(), None);
+        assert_eq!(id("007").as_u64(), None);
+        assert_eq!(Id::read("1.0"), None);
+        assert_eq!(Id::read(&format!("\"{}\"", "x".repeat(ID_BYTES_MAX))), None);
+    }
+
+    #[test]
+    fn a_method_with_escapes_is_read() {
+        assert_eq!(one(r#"{"jsonrpc":"2.0","method":"tools\/call","id":1}"#).unwrap().method(), "tools/call");
+    }
+
+    #[test]
+    fn progress_tokens_are_found_whatever_hides_them() {
+        for token in ["\"t\"", "5"] {
+            for name in ["progressToken", r"progress\u0054oken"] {
+                let text = format!(
+                    r#"{{"params":{{"a":"\n","_meta":{{"x":1,"{name}":{token}}}}},"jsonrpc":"2.0","method":"m","id":"i"}}"#
+                );
+                let message = one(&text).unwrap();
+                let (found, span) = message.progress_token().unwrap().unwrap();
+                assert_eq!(found.as_json(), token);
+                let seven = Id::from(7);
+                let spliced = message.with_id(&seven, Some((span, &seven)));
+                let expected = text.replace("\"i\"", "7").replace(&format!("{name}\":{token}"), &format!("{name}\":7"));
+                assert_eq!(spliced, expected.as_bytes());
+            }
+        }
+        let twice = r#"{"jsonrpc":"2.0","method":"m","id":1,"params":{"_meta":{"progressToken":1,"progressToken":2}}}"#;
+        assert!(one(twice).unwrap().progress_token().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn splicing_an_id_there_and_back_is_the_identity(id in "[a-z0-9 ]{0,12}", body in "[ -~]{0,40}", first: bool) {
+            let (id, body) = (serde_json::to_string(&id).unwrap(), serde_json::to_string(&body).unwrap());
+            let text = match first {
+                true => format!(r#"{{"id": {id},"jsonrpc":"2.0","result":{{"x":{body}}}}}"#),
+                false => format!(r#"{{"result":{{"x":{body}}},"jsonrpc":"2.0", "id" :{id} }}"#),
+            };
+            let there = one(&text).unwrap().with_id(&Id::from(123456), None);
+            let back = one(std::str::from_utf8(&there).unwrap()).unwrap().with_id(&Id::read(&id).unwrap(), None);
+            prop_assert_eq!(back, text.as_bytes());
+        }
+
+        #[test]
+        fn reading_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = scan(&bytes);
+            let _ = read_client(bytes.clone().into());
+            let _ = read_upstream(bytes.into());
+        }
+    }
+}

@@ -2,3 +2,7 @@
 
 pub mod lines;
 pub mod message;
+pub mod revision;
+
+pub use message::{Id, Kind, Message};
+pub use revision::Revision;
