@@ -3,6 +3,7 @@
 //! A link is two bounded queues of messages. It ends when its `from` queue closes; what it stood for is
 //! asked to end by dropping every sender of its `to` queue.
 
+pub mod connection;
 pub mod process;
 
 use bytes::Bytes;

@@ -1,0 +1,259 @@
+//! The sessions of one mount, and what they together want of an upstream that they share.
+//!
+//! A shared upstream has one log level and one set of subscriptions. It gets the most verbose level anybody
+//! wants, and each session is filtered by its own; it gets a subscription with the first subscriber, and the end
+//! of it with the last (protocol revision independent; P55, P56).
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use super::session::Session;
+use crate::wire::Message;
+
+/// A log level of RFC 5424, as MCP spells it; greater is more severe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    Debug,
+    Info,
+    Notice,
+    Warning,
+    Error,
+    Critical,
+    Alert,
+    Emergency,
+}
+
+impl Level {
+    const ALL: [(Level, &str); 8] = [
+        (Level::Debug, "debug"),
+        (Level::Info, "info"),
+        (Level::Notice, "notice"),
+        (Level::Warning, "warning"),
+        (Level::Error, "error"),
+        (Level::Critical, "critical"),
+        (Level::Alert, "alert"),
+        (Level::Emergency, "emergency"),
+    ];
+    /// What a session gets that never asked for a level, where another may have asked for more.
+    pub const UNASKED: Level = Level::Warning;
+
+    pub fn read(text: &str) -> Option<Level> {
+        Level::ALL.into_iter().find(|(_, name)| *name == text).map(|(level, _)| level)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        Level::ALL.into_iter().find(|(level, _)| *level == self).map_or("debug", |(_, name)| name)
+    }
+}
+
+/// The level of a log message, or of `logging/setLevel`.
+pub fn level_of(message: &Message) -> Option<Level> {
+    let [level] = message.param(["level"]).ok()?;
+    Level::read(&serde_json::from_str::<String>(level?.get()).ok()?)
+}
+
+/// The `uri` of a message about a resource.
+pub fn uri_of(message: &Message) -> Option<String> {
+    let [uri] = message.param(["uri"]).ok()?;
+    serde_json::from_str(uri?.get()).ok()
+}
+
+/// The sessions of one mount. It stays while the upstream behind it is replaced.
+#[derive(Default)]
+pub struct Audience {
+    members: Mutex<Members>,
+}
+
+#[derive(Default)]
+struct Members {
+    sessions: HashMap<Box<str>, Arc<Session>>,
+    /// Subscribers by resource, of a shared upstream.
+    subscribers: BTreeMap<String, HashSet<u64>>,
+}
+
+/// What a shared upstream has to be told after the wishes of a session changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing: others want the same.
+    Settled,
+    /// The first one came, or the last one left.
+    Tell,
+}
+
+impl Audience {
+    pub fn insert(&self, session: Arc<Session>) {
+        self.members().sessions.insert(session.id.clone(), session);
+    }
+
+    pub fn get(&self, id: &str) -> Option<Arc<Session>> {
+        self.members().sessions.get(id).cloned()
+    }
+
+    pub fn len(&self) -> usize {
+        self.members().sessions.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        self.members().sessions.values().cloned().collect()
+    }
+
+    /// Takes a session out and ends it. Answers the resources that nobody subscribes to any more.
+    pub fn remove(&self, session: &Session, why: &str) -> Vec<String> {
+        let orphans = {
+            let mut members = self.members();
+            members.sessions.remove(&session.id);
+            let mut orphans = Vec::new();
+            members.subscribers.retain(|uri, keys| {
+                if keys.remove(&session.key) && keys.is_empty() {
+                    orphans.push(uri.clone());
+                }
+                !keys.is_empty()
+            });
+            orphans
+        };
+        session.end(why);
+        orphans
+    }
+
+    /// Sessions that were idle for longer than this.
+    pub fn idle(&self, longer_than: Duration) -> Vec<Arc<Session>> {
+        let members = self.members();
+        members.sessions.values().filter(|session| session.idle_for() > longer_than).cloned().collect()
+    }
+
+    /// Adds or removes a subscriber of a shared upstream.
+    pub fn subscribe(&self, session: &Session, uri: &str, on: bool) -> Wish {
+        let mut members = self.members();
+        if on {
+            let keys = members.subscribers.entry(uri.to_owned()).or_default();
+            let first = keys.is_empty();
+            keys.insert(session.key);
+            return if first { Wish::Tell } else { Wish::Settled };
+        }
+        let Some(keys) = members.subscribers.get_mut(uri) else { return Wish::Settled };
+        if keys.remove(&session.key) && keys.is_empty() {
+            members.subscribers.remove(uri);
+            return Wish::Tell;
+        }
+        Wish::Settled
+    }
+
+    /// Resources with subscribers.
+    pub fn subscribed(&self) -> Vec<String> {
+        self.members().subscribers.keys().cloned().collect()
+    }
+
+    /// The most verbose level that any session asked for.
+    pub fn level(&self) -> Option<Level> {
+        let members = self.members();
+        let asked: Vec<Level> = members.sessions.values().filter_map(|session| session.level()).collect();
+        let least = asked.iter().min().copied()?;
+        // Those who never asked are content with their default, which must still reach them.
+        Some(match asked.len() < members.sessions.len() {
+            true => least.min(Level::UNASKED),
+            false => least,
+        })
+    }
+
+    /// Passes on what a shared upstream says to no call in particular.
+    pub fn hear(&self, message: &Message) {
+        match message.method() {
+            "notifications/resources/updated" => {
+                let Some(uri) = uri_of(message) else { return };
+                let keys = self.subscribers_of(&uri);
+                let concerned = self.all().into_iter().filter(|session| keys.contains(&session.key));
+                concerned.for_each(|session| session.say(message.bytes().clone()));
+            }
+            method if method.ends_with("/list_changed") => {
+                self.all().iter().for_each(|session| session.say_coalesced(message));
+            }
+            // A log message or anything else that may concern one client only: nobody can say whom.
+            method => tracing::debug!(method, "a message of a shared upstream belongs to nobody"),
+        }
+    }
+
+    /// Subscribers of a resource. A server may report a part of what was subscribed to.
+    fn subscribers_of(&self, uri: &str) -> HashSet<u64> {
+        let members = self.members();
+        if let Some(keys) = members.subscribers.get(uri) {
+            return keys.clone();
+        }
+        let below = |whole: &str| {
+            let rest = uri.strip_prefix(whole.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.starts_with(['/', '#', '?']))
+        };
+        let wholes: HashSet<u64> =
+            members.subscribers.iter().filter(|(whole, _)| below(whole)).flat_map(|(_, keys)| keys).copied().collect();
+        match wholes.is_empty() {
+            true => members.subscribers.values().flatten().copied().collect(),
+            false => wholes,
+        }
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::session::Transport;
+
+    fn session(audience: &Audience) -> Arc<Session> {
+        let session = Session::new(Transport::Streamable, 10, 1000).unwrap();
+        audience.insert(session.clone());
+        session
+    }
+
+    #[test]
+    fn p55_a_resource_is_subscribed_with_the_first_and_released_with_the_last() {
+        let audience = Audience::default();
+        let (one, two) = (session(&audience), session(&audience));
+        assert_eq!(audience.subscribe(&one, "a:/x", true), Wish::Tell);
+        assert_eq!(audience.subscribe(&one, "a:/x", true), Wish::Settled);
+        assert_eq!(audience.subscribe(&two, "a:/x", true), Wish::Settled);
+        assert_eq!(audience.subscribe(&one, "a:/x", false), Wish::Settled);
+        assert_eq!(audience.subscribe(&one, "a:/x", false), Wish::Settled, "one client cannot leave for another");
+        assert_eq!(audience.subscribe(&two, "a:/x", false), Wish::Tell);
+        audience.subscribe(&one, "a:/x", true);
+        audience.subscribe(&one, "a:/y", true);
+        audience.subscribe(&two, "a:/y", true);
+        assert_eq!(audience.remove(&one, "bye"), ["a:/x"]);
+        assert_eq!(audience.subscribed(), ["a:/y"]);
+    }
+
+    #[test]
+    fn p55_updates_of_a_part_reach_those_who_subscribed_to_the_whole() {
+        let audience = Audience::default();
+        let (one, two) = (session(&audience), session(&audience));
+        audience.subscribe(&one, "file:///a", true);
+        audience.subscribe(&two, "file:///ab", true);
+        assert_eq!(audience.subscribers_of("file:///a"), [one.key].into());
+        assert_eq!(audience.subscribers_of("file:///a/b"), [one.key].into());
+        assert_eq!(audience.subscribers_of("file:///ab/c#d"), [two.key].into());
+        assert_eq!(audience.subscribers_of("file:///z"), [one.key, two.key].into());
+    }
+
+    #[test]
+    fn p56_the_upstream_gets_the_most_verbose_level_anybody_wants() {
+        let audience = Audience::default();
+        let (one, two) = (session(&audience), session(&audience));
+        assert_eq!(audience.level(), None);
+        one.set_level(Level::Error);
+        assert_eq!(audience.level(), Some(Level::Warning), "the other one never asked and gets warnings");
+        two.set_level(Level::Critical);
+        assert_eq!(audience.level(), Some(Level::Error));
+        two.set_level(Level::Debug);
+        assert_eq!(audience.level(), Some(Level::Debug));
+        audience.remove(&two, "bye");
+        assert_eq!(audience.level(), Some(Level::Error));
+    }
+}

@@ -1,0 +1,227 @@
+//! Which connection serves which caller: `session`, `call`, `shared`.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    lifecycle::{Effect, Event, Lifecycle},
+    routes::Route,
+    session::Session,
+    upstream::Unavailable,
+};
+use crate::{
+    bridge::{Bridged, Offer},
+    config::{Isolation, Name},
+};
+
+/// Longest wait for the answers that bring a new process up to date.
+const REPLAY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A connection for one call (or one batch).
+pub enum Seat {
+    /// The session's own process, or the one that everybody shares.
+    Kept(Arc<Bridged>),
+    /// A process of the pool, nobody else's until it is given back.
+    Leased(Lease),
+}
+
+impl Seat {
+    pub fn bridged(&self) -> &Arc<Bridged> {
+        match self {
+            Seat::Kept(bridged) => bridged,
+            Seat::Leased(lease) => &lease.bridged,
+        }
+    }
+}
+
+/// What a client may use of an upstream under this isolation.
+pub fn offer(isolation: Isolation) -> Offer {
+    match isolation {
+        Isolation::Session => Offer::Everything,
+        Isolation::Shared => Offer::Shared,
+        Isolation::Call => Offer::SingleCalls,
+    }
+}
+
+/// Finds a connection for a call of this session; starts a process where there is none.
+pub async fn seat(route: &Route, session: &Arc<Session>) -> Result<Seat, Unavailable> {
+    // A session keeps the process it has, also while a reload changes the upstream under it.
+    if let Some(own) = session.own.load_full().filter(|own| !own.connection.is_over()) {
+        return Ok(Seat::Kept(own));
+    }
+    match route.config.isolation {
+        Isolation::Session => own(route, session).await.map(Seat::Kept),
+        Isolation::Shared => shared(route).await.map(Seat::Kept),
+        Isolation::Call => lease(route).await.map(Seat::Leased),
+    }
+}
+
+/// The connection that everybody shares.
+pub async fn shared(route: &Route) -> Result<Arc<Bridged>, Unavailable> {
+    match route.serving.connection.load_full().filter(|shared| !shared.connection.is_over()) {
+        Some(shared) => Ok(shared),
+        None => route.upstream.connect(None).await,
+    }
+}
+
+/// The session's own process: a new one where the last has ended, told again what the client told the last.
+pub async fn own(route: &Route, session: &Arc<Session>) -> Result<Arc<Bridged>, Unavailable> {
+    let mut life = session.connecting.lock().await;
+    if let Some(own) = session.own.load_full().filter(|own| !own.connection.is_over()) {
+        return Ok(own);
+    }
+    let policy = &route.config.restart;
+    if let Some(dead) = session.own.swap(None)
+        && dead.connection.died()
+    {
+        let why = format!("its process {}", dead.connection.why());
+        let life = life.get_or_insert_with(|| Lifecycle::new(policy.clone()));
+        life.step(Event::Lost { why, counts: true }, Instant::now(), jitter());
+    }
+    if let Some(life) = life.as_mut() {
+        admit(&route.name, life).await?;
+    }
+    let connected = route.upstream.connect(Some(session)).await;
+    if let Some(life) = life.as_mut() {
+        match &connected {
+            Ok(_) => drop(life.step(Event::Ready, Instant::now(), jitter())),
+            Err(_) => life.forget_start(),
+        }
+    }
+    let bridged = connected?;
+    bring_up_to_date(&bridged, session).await;
+    session.own.store(Some(bridged.clone()));
+    // A DELETE may have come in between.
+    if session.ended.is_cancelled() {
+        session.end("the session ended");
+    }
+    Ok(bridged)
+}
+
+/// A session whose process keeps dying waits longer each time, and is refused in the end.
+async fn admit(name: &Name, life: &mut Lifecycle) -> Result<(), Unavailable> {
+    loop {
+        let now = Instant::now();
+        match life.step(Event::Wanted, now, jitter()) {
+            Some(Effect::Spawn) => return Ok(()),
+            Some(Effect::Refuse { after }) => {
+                let reason = format!("{}, too often for this session", life.reason().unwrap_or("its process ended"));
+                return Err(Unavailable::new(name, &reason, after));
+            }
+            _ => match life.phase() {
+                super::lifecycle::Phase::Waiting { until, .. } => tokio::time::sleep_until((*until).into()).await,
+                _ => return Ok(()),
+            },
+        }
+        life.step(Event::Woke, Instant::now(), jitter());
+    }
+}
+
+/// Replays what the session told the process before.
+async fn bring_up_to_date(bridged: &Bridged, session: &Session) {
+    let tell = async |method: &str, params: String| {
+        let told = bridged.connection.request(method, Some(&params), REPLAY_WAIT_MAX).await;
+        if told.as_ref().map_or(true, |answer| answer.error().is_some()) {
+            tracing::warn!(method, "a new process did not take over the session's settings");
+        }
+    };
+    if let Some(level) = session.level() {
+        tell("logging/setLevel", format!(r#"{{"level":"{}"}}"#, level.as_str())).await;
+    }
+    for uri in session.subscriptions() {
+        tell("resources/subscribe", serde_json::json!({ "uri": uri }).to_string()).await;
+    }
+}
+
+/// A process of the pool for one call.
+async fn lease(route: &Route) -> Result<Lease, Unavailable> {
+    let pool = &route.serving.pool;
+    let wait = tokio::time::timeout(route.config.start_timeout, pool.permits.clone().acquire_owned());
+    let busy = || {
+        let reason = format!("all {} processes are busy (process_max)", route.config.process_max);
+        Unavailable::new(&route.name, &reason, Some(Duration::from_secs(1)))
+    };
+    let permit = match wait.await {
+        Ok(Ok(permit)) => permit,
+        _ => return Err(busy()),
+    };
+    let bridged = match pool.take() {
+        Some(bridged) => bridged,
+        None => route.upstream.connect(None).await?,
+    };
+    Ok(Lease { bridged, pool: pool.clone(), _permit: permit })
+}
+
+/// Processes that serve one call at a time.
+pub struct Pool {
+    idle: Mutex<Vec<Arc<Bridged>>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Pool {
+    pub fn new(process_max: usize) -> Arc<Pool> {
+        Arc::new(Pool { idle: Mutex::default(), permits: Arc::new(Semaphore::new(process_max)) })
+    }
+
+    /// Takes over a changed `process_max`. Leases that exceed it run out.
+    pub fn resize(&self, from: usize, to: usize) {
+        match to.checked_sub(from) {
+            Some(more) => self.permits.add_permits(more),
+            None => drop(self.permits.forget_permits(from - to)),
+        }
+    }
+
+    /// Takes a process that waits, the one used last: the others may then grow idle.
+    pub fn take(&self) -> Option<Arc<Bridged>> {
+        let mut idle = self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        while let Some(bridged) = idle.pop() {
+            if !bridged.connection.is_over() {
+                return Some(bridged);
+            }
+        }
+        None
+    }
+
+    /// Puts a process at the callers' disposal.
+    pub fn put(&self, bridged: Arc<Bridged>) {
+        self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(bridged);
+    }
+
+    /// Lets go of the processes that nobody used for this long.
+    pub fn shrink(&self, unused_for: Duration) {
+        let mut idle = self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        idle.retain(|bridged| !bridged.connection.is_over() && bridged.connection.watch().unused_for() < unused_for);
+    }
+
+    /// Lets go of all that wait.
+    pub fn clear(&self) {
+        self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+    }
+}
+
+/// The exclusive use of a process, until dropped.
+pub struct Lease {
+    pub bridged: Arc<Bridged>,
+    pool: Arc<Pool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // A process that may still be busy with a cancelled call would mix it into the next one.
+        if !self.bridged.connection.is_over() && !self.bridged.connection.is_busy() {
+            self.pool.put(self.bridged.clone());
+        }
+    }
+}
+
+/// A random number in 0..1.
+pub fn jitter() -> f64 {
+    let mut bytes = [0; 4];
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}

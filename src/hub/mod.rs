@@ -1,0 +1,545 @@
+//! Hub: applies Plans, owns the upstreams, publishes routes.
+//!
+//! Everything that changes who lives goes through this actor: the first start, a reload, an embedder's `Apply`.
+//! Plan, then publish: nothing visible changes until everything that can fail has succeeded.
+
+pub mod audience;
+pub mod engine;
+pub mod instance;
+pub mod isolation;
+pub mod lifecycle;
+pub mod replay;
+pub mod routes;
+pub mod session;
+pub mod tether;
+pub mod upstream;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use actix::prelude::*;
+use arc_swap::ArcSwap;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::config::{
+    self, Config, HubConfig, Loaded, Name, Start, UpstreamConfig,
+    plan::{Plan, plan},
+};
+
+use audience::Audience;
+use engine::Engine;
+use routes::{Route, RouteTable, Routes, Serving, State, UpstreamStatus};
+use tether::{Ended, Tether};
+use upstream::{Adopt, Proved, Prove, Retire, Upstream, UpstreamHandle, UpstreamSpec};
+
+/// How often sessions are looked at that may have been idle for too long.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Panics of one upstream's supervisor within [`REBUILD_PERIOD`] after which it is left alone.
+const REBUILDS_MAX: usize = 5;
+const REBUILD_PERIOD: Duration = Duration::from_secs(60);
+
+/// What the server and the Hub share: what may be seen without asking an actor.
+pub struct House {
+    pub engine: Arc<Engine>,
+    pub table: RouteTable,
+    pub config: ArcSwap<HubConfig>,
+    pub status: ArcSwap<HubStatus>,
+    /// Cancelled when the hub begins to end: no new work, streams close.
+    pub draining: CancellationToken,
+}
+
+/// The last reload, and what runs.
+#[derive(Clone, Debug)]
+pub struct HubStatus {
+    pub generation: u64,
+    pub hash: String,
+    pub applied: SystemTime,
+    pub plan: String,
+    /// The drawn error of an edit that was refused since.
+    pub rejected: Option<String>,
+    pub started: SystemTime,
+    /// The supervisor of an upstream ended in a panic this often.
+    pub panics: u64,
+}
+
+/// Reads the file again and applies it.
+#[derive(Message)]
+#[rtype(result = "Result<Applied, ReloadError>")]
+pub struct Reload;
+
+/// Applies a configuration that does not come from the file.
+#[derive(Message)]
+#[rtype(result = "Result<Applied, ReloadError>")]
+pub struct Apply(pub Config);
+
+/// Ends all upstreams. Answers when nothing is left.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Drain {
+    pub deadline: Instant,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    /// The file says what runs already.
+    Unchanged,
+    Generation { number: u64, plan: String },
+}
+
+/// Why a reload did nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error("there is no file to read again")]
+    NoFile,
+    #[error("{0}")]
+    Rejected(String),
+    #[error("a change of {} needs a restart of hubward; nothing of the edit was applied", keys.join(", "))]
+    NeedsRestart { keys: Vec<&'static str> },
+    #[error("the hub is shutting down")]
+    Draining,
+}
+
+/// The file, and what the command line puts over it.
+pub struct Source {
+    pub path: PathBuf,
+    pub overrides: Box<dyn Fn(&mut Config) + Send + Sync>,
+}
+
+/// The one actor that decides who lives.
+pub struct Hub {
+    house: Arc<House>,
+    config: Config,
+    /// The text that runs, by its hash.
+    hash: String,
+    source: Option<Arc<Source>>,
+    children: BTreeMap<Name, Child>,
+    /// Actors that replaced or removed ones left behind, still finishing.
+    retiring: BTreeMap<u64, Addr<Upstream>>,
+    last_number: u64,
+    tasks: TaskTracker,
+}
+
+/// An upstream that is published.
+struct Child {
+    number: u64,
+    address: Addr<Upstream>,
+    route: Arc<Route>,
+    /// The replacement, until it has shown that it works.
+    next: Option<Next>,
+    panics: Vec<Instant>,
+}
+
+struct Next {
+    number: u64,
+    address: Addr<Upstream>,
+    route: Arc<Route>,
+}
+
+impl House {
+    pub fn new(config: &Config) -> Arc<House> {
+        let now = SystemTime::now();
+        let status = HubStatus {
+            generation: 0,
+            hash: String::new(),
+            applied: now,
+            plan: String::new(),
+            rejected: None,
+            started: now,
+            panics: 0,
+        };
+        Arc::new(House {
+            engine: Engine::new(config.hub.limits.clone()),
+            table: RouteTable::default(),
+            config: ArcSwap::from_pointee(config.hub.clone()),
+            status: ArcSwap::from_pointee(status),
+            draining: CancellationToken::new(),
+        })
+    }
+
+    /// Ends a session wherever it is counted.
+    pub fn end_session(&self, route: &Route, session: &session::Session, why: &str) {
+        if route.audience.get(&session.id).is_none() {
+            session.end(why);
+            return;
+        }
+        let orphans = route.audience.remove(session, why);
+        self.engine.sessions.fetch_sub(1, Ordering::Relaxed);
+        let Some(shared) = route.serving.connection.load_full().filter(|_| !orphans.is_empty()) else { return };
+        tokio::spawn(async move {
+            for uri in orphans {
+                let params = serde_json::json!({ "uri": uri }).to_string();
+                let _ = shared.connection.request("resources/unsubscribe", Some(&params), SWEEP * 10).await;
+            }
+        });
+    }
+
+    fn update_status(&self, change: impl Fn(&mut HubStatus)) {
+        let mut status = HubStatus::clone(&self.status.load());
+        change(&mut status);
+        self.status.store(Arc::new(status));
+    }
+}
+
+impl Hub {
+    /// Starts the actor with nothing; the first `Apply` brings the upstreams. Runs on the current actix System.
+    pub fn start(house: Arc<House>, config: Config, hash: String, source: Option<Source>) -> Addr<Hub> {
+        let first = Config { hub: config.hub.clone(), upstreams: BTreeMap::new() };
+        let hub = Hub {
+            house,
+            config: first,
+            hash,
+            source: source.map(Arc::new),
+            children: BTreeMap::new(),
+            retiring: BTreeMap::new(),
+            last_number: 0,
+            tasks: TaskTracker::new(),
+        };
+        Actor::start(hub)
+    }
+
+    /// The one road into the hub: the first start and every reload take it.
+    fn apply(&mut self, new: Config, hash: String, context: &mut Context<Self>) -> Result<Applied, ReloadError> {
+        if self.house.draining.is_cancelled() {
+            return Err(ReloadError::Draining);
+        }
+        let plan = plan(&self.config, &new);
+        if !plan.refused.is_empty() {
+            let error = ReloadError::NeedsRestart { keys: plan.refused };
+            self.house.update_status(|status| status.rejected = Some(error.to_string()));
+            tracing::error!(%error, "the new configuration was refused");
+            return Err(error);
+        }
+        let mut added: Vec<Name> = Vec::new();
+        for name in plan.added.iter() {
+            let config = Arc::new(new.upstreams[name].clone());
+            self.children.insert(name.clone(), self.make(name, config, Arc::default(), context));
+            added.push(name.clone());
+        }
+        for name in &plan.updated {
+            self.update(name, Arc::new(new.upstreams[name].clone()));
+        }
+        let drain = Instant::now() + new.hub.drain_timeout;
+        let removed: Vec<Child> = plan.removed.iter().filter_map(|name| self.children.remove(name)).collect();
+        for name in &plan.replaced {
+            self.replace(name, Arc::new(new.upstreams[name].clone()), drain, context);
+        }
+        self.config = new;
+        self.hash = hash;
+        self.house.engine.set_limits(self.config.hub.limits.clone());
+        self.house.config.store(Arc::new(self.config.hub.clone()));
+        self.publish();
+        for child in removed {
+            self.remove(child, drain);
+        }
+        for name in &added {
+            self.start_eagerly(name);
+        }
+        Ok(self.applied(&plan))
+    }
+
+    fn applied(&mut self, plan: &Plan) -> Applied {
+        let text = plan.to_string();
+        let hash = self.hash.clone();
+        self.house.update_status(|status| {
+            status.generation += 1;
+            status.hash = hash.clone();
+            status.applied = SystemTime::now();
+            status.plan = text.clone();
+            status.rejected = None;
+        });
+        let number = self.house.status.load().generation;
+        tracing::info!(generation = number, plan = %text, "configuration applied");
+        Applied::Generation { number, plan: text }
+    }
+
+    /// Builds an upstream that is not started and not visible.
+    fn make(&mut self, name: &Name, config: Arc<UpstreamConfig>, audience: Arc<Audience>, context: &Context<Self>) -> Child {
+        let serving = Serving::new(config.process_max);
+        let (number, address, upstream) = self.make_actor(name, &config, &serving, &audience, context);
+        let route = Arc::new(Route { name: name.clone(), config, upstream, serving, audience });
+        Child { number, address, route, next: None, panics: Vec::new() }
+    }
+
+    fn make_actor(
+        &mut self,
+        name: &Name,
+        config: &Arc<UpstreamConfig>,
+        serving: &Arc<Serving>,
+        audience: &Arc<Audience>,
+        context: &Context<Self>,
+    ) -> (u64, Addr<Upstream>, UpstreamHandle) {
+        self.last_number += 1;
+        let number = self.last_number;
+        let tether = Tether { name: name.clone(), number, owner: context.address().recipient() };
+        let address = Upstream::new(UpstreamSpec {
+            name: name.clone(),
+            config: config.clone(),
+            engine: self.house.engine.clone(),
+            serving: serving.clone(),
+            audience: audience.clone(),
+            proved: context.address().recipient(),
+            tether,
+            tasks: self.tasks.clone(),
+        })
+        .start();
+        let handle = match (config.enabled, &config.unavailable) {
+            (true, None) => UpstreamHandle::to(name, address.clone(), config),
+            (false, _) => UpstreamHandle::absent(name, "it is disabled in the configuration"),
+            (true, Some(_)) => UpstreamHandle::absent(name, "its configuration refers to something that is missing"),
+        };
+        (number, address, handle)
+    }
+
+    fn start_eagerly(&self, name: &Name) {
+        let Some(child) = self.children.get(name) else { return };
+        let config = &child.route.config;
+        if config.start == Start::Eager && config.enabled && config.unavailable.is_none() {
+            let _ = child.address.try_send(Prove);
+        }
+    }
+
+    /// A change in place: the same actor, processes, sessions and streams.
+    fn update(&mut self, name: &Name, config: Arc<UpstreamConfig>) {
+        let Some(child) = self.children.get_mut(name) else { return };
+        child.route.serving.pool.resize(child.route.config.process_max, config.process_max);
+        child.route = Arc::new(Route {
+            name: name.clone(),
+            upstream: child.route.upstream.clone().with(&config),
+            config: config.clone(),
+            serving: child.route.serving.clone(),
+            audience: child.route.audience.clone(),
+        });
+        let _ = child.address.try_send(Adopt(config));
+    }
+
+    /// A change that needs a new process. Where one runs, the new one has to show that it works first.
+    fn replace(&mut self, name: &Name, config: Arc<UpstreamConfig>, drain: Instant, context: &mut Context<Self>) {
+        let Some(old) = self.children.remove(name) else { return };
+        let mut new = self.make(name, config.clone(), old.route.audience.clone(), context);
+        if let Some(next) = old.next {
+            // A newer edit overtakes the proof of the last one.
+            self.retire(next.number, next.address, Instant::now(), false, "was replaced by a newer definition");
+        }
+        let lives = !old.route.serving.status.load().pids.is_empty();
+        let callable = config.enabled && config.unavailable.is_none();
+        if lives && callable && config.overlap {
+            let _ = new.address.try_send(Prove);
+            let next = Next { number: new.number, address: new.address, route: new.route };
+            let child = Child { next: Some(next), number: old.number, address: old.address, route: old.route, panics: old.panics };
+            self.children.insert(name.clone(), child);
+            return;
+        }
+        new.panics = old.panics;
+        // `overlap = false`: calls in flight finish, then the old one stops; meanwhile callers are told to come back.
+        let pinned = callable && config.overlap;
+        self.retire(old.number, old.address, drain, pinned, "was replaced by a changed configuration");
+        self.children.insert(name.clone(), new);
+        self.start_eagerly(name);
+    }
+
+    /// The replacement works: from now on it serves, and the old one finishes.
+    fn promote(&mut self, name: &Name) {
+        let drain = Instant::now() + self.config.hub.drain_timeout;
+        let Some(child) = self.children.get_mut(name) else { return };
+        let Some(next) = child.next.take() else { return };
+        let old = std::mem::replace(&mut child.address, next.address);
+        let number = std::mem::replace(&mut child.number, next.number);
+        child.route = next.route;
+        let heirs = child.route.audience.clone();
+        self.publish();
+        // A shared upstream's new lists may differ from what its clients know.
+        for session in heirs.all() {
+            session.announce_new_lists();
+        }
+        self.retire(number, old, drain, true, "was replaced by a changed configuration");
+        tracing::info!(upstream = %name, "the new definition serves");
+    }
+
+    fn remove(&mut self, child: Child, drain: Instant) {
+        if let Some(next) = child.next {
+            self.retire(next.number, next.address, Instant::now(), false, "was removed from the configuration");
+        }
+        // Nobody finds the sessions any more. Their streams close; their calls have until the deadline.
+        let (house, route) = (self.house.clone(), child.route.clone());
+        let sessions = route.audience.all();
+        sessions.iter().for_each(|session| session.streams(|streams| streams.detach(replay::STANDALONE)));
+        self.tasks.spawn_local(async move {
+            while Instant::now() < drain && sessions.iter().any(|session| session.is_busy()) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            sessions.iter().for_each(|session| house.end_session(&route, session, "was removed from the configuration"));
+        });
+        self.retire(child.number, child.address, drain, false, "was removed from the configuration");
+    }
+
+    fn retire(&mut self, number: u64, address: Addr<Upstream>, deadline: Instant, pinned: bool, why: &'static str) {
+        let _ = address.try_send(Retire { deadline, pinned, why });
+        self.retiring.insert(number, address);
+    }
+
+    fn publish(&self) {
+        let by_name = self.children.iter().map(|(name, child)| (name.clone(), child.route.clone())).collect();
+        self.house.table.publish(Routes { by_name, default: self.config.hub.default.clone() });
+        for child in self.children.values() {
+            let (config, serving) = (&child.route.config, &child.route.serving);
+            let fixed = match (config.enabled, &config.unavailable) {
+                (false, _) => (State::Disabled, Some("disabled in the configuration".to_owned())),
+                (true, Some(reason)) => (State::Failed, Some(reason.clone())),
+                _ => continue,
+            };
+            let status = UpstreamStatus { state: fixed.0, reason: fixed.1, ..UpstreamStatus::default() };
+            serving.status.store(Arc::new(status));
+        }
+    }
+
+    /// Ends sessions that nobody used for too long, and forgets old streams.
+    fn sweep(&mut self) {
+        let limit = self.config.hub.limits.session_idle_timeout;
+        for child in self.children.values() {
+            for session in child.route.audience.idle(limit) {
+                tracing::info!(upstream = %child.route.name, "a session was idle for too long");
+                self.house.end_session(&child.route, &session, "its session was idle for too long");
+            }
+            child.route.audience.all().iter().for_each(|session| session.streams(|streams| streams.sweep()));
+        }
+    }
+}
+
+impl Actor for Hub {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(SWEEP, |this, _| this.sweep());
+    }
+}
+
+impl Handler<Apply> for Hub {
+    type Result = Result<Applied, ReloadError>;
+
+    fn handle(&mut self, Apply(config): Apply, context: &mut Self::Context) -> Self::Result {
+        let hash = self.hash.clone();
+        self.apply(config, hash, context)
+    }
+}
+
+impl Handler<Reload> for Hub {
+    type Result = AtomicResponse<Self, Result<Applied, ReloadError>>;
+
+    /// Reads on a blocking thread while the mailbox rests, so that reloads follow one another.
+    fn handle(&mut self, _: Reload, _: &mut Self::Context) -> Self::Result {
+        let source = self.source.clone();
+        let read = async move {
+            let source = source?;
+            let read = move || config::read(&source.path).map(|loaded| (loaded, source));
+            tokio::task::spawn_blocking(read).await.ok()
+        };
+        AtomicResponse::new(Box::pin(read.into_actor(self).map(|read, this, context| match read {
+            None => Err(ReloadError::NoFile),
+            Some(Ok((Loaded { config, hash, warnings, text }, source))) => {
+                if hash == this.hash && this.house.status.load().rejected.is_none() {
+                    return Ok(Applied::Unchanged);
+                }
+                if !warnings.is_empty() {
+                    tracing::warn!("{}", config::report::draw(&warnings, &text, &source.path, false));
+                }
+                let mut config = config;
+                (source.overrides)(&mut config);
+                this.apply(config, hash, context)
+            }
+            Some(Err(rejected)) => {
+                let drawn = rejected.to_string();
+                tracing::error!("the configuration was rejected; everything runs on as it was\n{drawn}");
+                this.house.update_status(|status| status.rejected = Some(drawn.clone()));
+                Err(ReloadError::Rejected(drawn))
+            }
+        })))
+    }
+}
+
+impl Handler<Proved> for Hub {
+    type Result = ();
+
+    fn handle(&mut self, proved: Proved, _: &mut Self::Context) {
+        let Some(child) = self.children.get_mut(&proved.name) else { return };
+        if child.next.as_ref().is_none_or(|next| next.number != proved.number) {
+            return;
+        }
+        match proved.outcome {
+            Ok(()) => self.promote(&proved.name),
+            Err(why) => {
+                let reason = format!("running the previous definition; the new one did not start: {why}");
+                tracing::error!(upstream = %proved.name, "{reason}");
+                let serving = child.route.serving.clone();
+                if let Some(next) = child.next.take() {
+                    self.retire(next.number, next.address, Instant::now(), false, "did not start");
+                }
+                serving.notice.store(Some(Arc::new(reason)));
+            }
+        }
+    }
+}
+
+impl Handler<Ended> for Hub {
+    type Result = ();
+
+    /// An actor is gone: a retired one has finished; any other has panicked and is built anew.
+    fn handle(&mut self, ended: Ended, context: &mut Self::Context) {
+        if self.retiring.remove(&ended.number).is_some() || self.house.draining.is_cancelled() {
+            return;
+        }
+        let Some(mut child) = self.children.remove(&ended.name) else { return };
+        if child.number != ended.number {
+            self.children.insert(ended.name, child);
+            return;
+        }
+        self.house.update_status(|status| status.panics += 1);
+        child.panics.retain(|at| at.elapsed() < REBUILD_PERIOD);
+        child.panics.push(Instant::now());
+        let route = child.route.clone();
+        if child.panics.len() > REBUILDS_MAX {
+            tracing::error!(upstream = %ended.name, "its supervisor panicked too often and is left alone");
+            let reason = Some("its supervisor panicked too often".to_owned());
+            route.serving.status.store(Arc::new(UpstreamStatus { state: State::Failed, reason, ..Default::default() }));
+            self.children.insert(ended.name, child);
+            return;
+        }
+        tracing::error!(upstream = %ended.name, "its supervisor panicked and is built anew");
+        let (number, address, upstream) =
+            self.make_actor(&ended.name, &route.config, &route.serving, &route.audience, context);
+        child.number = number;
+        child.address = address;
+        child.route = Arc::new(Route {
+            name: ended.name.clone(),
+            config: route.config.clone(),
+            upstream,
+            serving: route.serving.clone(),
+            audience: route.audience.clone(),
+        });
+        self.children.insert(ended.name.clone(), child);
+        self.publish();
+        self.start_eagerly(&ended.name);
+    }
+}
+
+impl Handler<Drain> for Hub {
+    type Result = ResponseFuture<()>;
+
+    /// All upstreams finish at once; the answer comes when no process is left.
+    fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
+        self.house.draining.cancel();
+        for (_, child) in std::mem::take(&mut self.children) {
+            if let Some(next) = child.next {
+                self.retire(next.number, next.address, Instant::now(), false, "the hub is shutting down");
+            }
+            self.retire(child.number, child.address, drain.deadline, false, "was stopped: the hub is shutting down");
+        }
+        self.tasks.close();
+        let tasks = self.tasks.clone();
+        Box::pin(async move { tasks.wait().await })
+    }
+}

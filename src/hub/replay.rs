@@ -1,0 +1,365 @@
+//! The event streams of one session, and what of them can be replayed.
+//!
+//! Every message of a session goes onto exactly one stream (2025-11-25, basic/transports): the stream of the POST
+//! it concerns, or stream 0, which the client reads with GET. Stream 0 exists before anybody reads it, so that
+//! what a server says unasked waits instead of vanishing (P18). An event's id names its stream and its place,
+//! so a replay cannot cross streams (P20). Kept events are bounded in count and bytes; the oldest go first.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+/// The stream that GET reads.
+pub const STANDALONE: u64 = 0;
+/// Finished streams kept for replay.
+const FINISHED_MAX: usize = 64;
+/// How long a finished stream is kept.
+const FINISHED_AGE_MAX: Duration = Duration::from_secs(300);
+/// Events beyond the replayed ones that may wait for a slow reader.
+const LIVE_MAX: usize = 256;
+
+/// One event on its way to a client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// Absent where the transport cannot resume.
+    pub id: Option<EventId>,
+    /// Empty in the event that primes a client for resumption.
+    pub data: Bytes,
+}
+
+/// The stream and the place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventId {
+    pub stream: u64,
+    pub place: u64,
+}
+
+impl EventId {
+    pub fn read(text: &str) -> Option<EventId> {
+        let (stream, place) = text.split_once('-')?;
+        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?;
+        Some(EventId { stream: number(stream)?, place: number(place)? })
+    }
+}
+
+impl std::fmt::Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{}-{}", self.stream, self.place)
+    }
+}
+
+/// Why a stream cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoStream {
+    /// Somebody reads it already.
+    Taken,
+    /// The event id names nothing of this session, or something that was dropped.
+    Unknown,
+}
+
+/// All streams of a session.
+#[derive(Debug)]
+pub struct Streams {
+    streams: BTreeMap<u64, Stream>,
+    last: u64,
+    bytes: usize,
+    limits: ReplayLimits,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayLimits {
+    pub events_max: usize,
+    pub bytes_max: usize,
+    /// Does the transport have event ids at all?
+    pub resumable: bool,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    /// Events that can still be (re)played, and their places.
+    kept: VecDeque<(u64, Bytes)>,
+    /// The place of the next event; places count from 1.
+    next: u64,
+    /// Up to this place events were handed to a reader.
+    handed: u64,
+    /// Events were dropped that nobody had read.
+    lost: bool,
+    live: Option<mpsc::Sender<Sent>>,
+    finished: Option<Instant>,
+}
+
+impl Streams {
+    pub fn new(limits: ReplayLimits) -> Streams {
+        let streams = BTreeMap::from([(STANDALONE, Stream { next: 1, ..Stream::default() })]);
+        Streams { streams, last: STANDALONE, bytes: 0, limits }
+    }
+
+    /// Opens the stream of a POST; its reader is attached from the start.
+    pub fn open(&mut self, prime: bool) -> (u64, mpsc::Receiver<Sent>) {
+        self.last += 1;
+        let (live, reader) = mpsc::channel(LIVE_MAX);
+        self.streams.insert(self.last, Stream { next: 1, live: Some(live), ..Stream::default() });
+        if prime {
+            self.push(self.last, Bytes::new());
+        }
+        (self.last, reader)
+    }
+
+    /// Adds an event to a stream. A reader that does not keep up is cut off, and may resume.
+    pub fn push(&mut self, id: u64, data: Bytes) {
+        let limits = self.limits;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let place = stream.next;
+        stream.next += 1;
+        let event_id = limits.resumable.then_some(EventId { stream: id, place });
+        let handed = match &stream.live {
+            Some(live) => live.try_send(Sent { id: event_id, data: data.clone() }).is_ok(),
+            None => false,
+        };
+        match handed {
+            true => stream.handed = place,
+            false => stream.live = None,
+        }
+        if limits.resumable || !handed {
+            self.bytes += data.len();
+            stream.kept.push_back((place, data));
+            if stream.kept.len() > limits.events_max {
+                stream.forget_oldest(&mut self.bytes);
+            }
+            self.shrink(id);
+        }
+    }
+
+    /// No more events will come; readers end after the last one.
+    pub fn finish(&mut self, id: u64) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.live = None;
+        stream.finished = Some(Instant::now());
+        if !self.limits.resumable {
+            self.remove(id);
+        }
+        let finished = self.streams.iter().filter(|(_, stream)| stream.finished.is_some()).map(|(id, _)| *id);
+        let finished: Vec<u64> = finished.collect();
+        for id in finished.iter().take(finished.len().saturating_sub(FINISHED_MAX)) {
+            self.remove(*id);
+        }
+    }
+
+    /// Reads what is on stream 0 and was not read yet, and what will come.
+    pub fn attach(&mut self, prime: bool) -> Result<mpsc::Receiver<Sent>, NoStream> {
+        let stream = self.streams.get(&STANDALONE).ok_or(NoStream::Unknown)?;
+        if stream.is_read() {
+            return Err(NoStream::Taken);
+        }
+        let from = stream.handed;
+        let reader = self.replay(STANDALONE, from);
+        if prime {
+            // The priming event has a place of its own, after what waited.
+            self.push(STANDALONE, Bytes::new());
+        }
+        Ok(reader)
+    }
+
+    /// Reads a stream again from behind an event. The client's own earlier reader, if any, ends.
+    pub fn resume(&mut self, after: EventId) -> Result<mpsc::Receiver<Sent>, NoStream> {
+        let stream = self.streams.get(&after.stream).ok_or(NoStream::Unknown)?;
+        // Place 0 was never sent; what is ahead of us was forged.
+        if after.place == 0 || after.place >= stream.next || !self.limits.resumable {
+            return Err(NoStream::Unknown);
+        }
+        let oldest = stream.kept.front().map_or(stream.next, |(place, _)| *place);
+        if after.place + 1 < oldest {
+            return Err(NoStream::Unknown);
+        }
+        Ok(self.replay(after.stream, after.place))
+    }
+
+    fn replay(&mut self, id: u64, after: u64) -> mpsc::Receiver<Sent> {
+        let resumable = self.limits.resumable;
+        let Some(stream) = self.streams.get_mut(&id) else { return mpsc::channel(1).1 };
+        let (live, reader) = mpsc::channel(stream.kept.len() + LIVE_MAX);
+        for (place, data) in stream.kept.iter().filter(|(place, _)| *place > after) {
+            let event_id = resumable.then_some(EventId { stream: id, place: *place });
+            let _ = live.try_send(Sent { id: event_id, data: data.clone() });
+            stream.handed = stream.handed.max(*place);
+        }
+        if !resumable {
+            while !stream.kept.is_empty() {
+                stream.forget_oldest(&mut self.bytes);
+            }
+        }
+        if stream.finished.is_none() {
+            stream.live = Some(live);
+        }
+        reader
+    }
+
+    /// Ends the reader of one stream.
+    pub fn detach(&mut self, id: u64) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.live = None;
+        }
+    }
+
+    /// Ends all readers; events that come later wait.
+    pub fn detach_all(&mut self) {
+        self.streams.values_mut().for_each(|stream| stream.live = None);
+    }
+
+    /// Forgets finished streams that grew old.
+    pub fn sweep(&mut self) {
+        let old = |stream: &Stream| stream.finished.is_some_and(|at| at.elapsed() > FINISHED_AGE_MAX);
+        let old: Vec<u64> = self.streams.iter().filter(|(_, stream)| old(stream)).map(|(id, _)| *id).collect();
+        old.into_iter().for_each(|id| self.remove(id));
+    }
+
+    /// Does anybody read any of them?
+    pub fn is_read(&self) -> bool {
+        self.streams.values().any(Stream::is_read)
+    }
+
+    /// Were events of this stream dropped that nobody had read?
+    pub fn lost(&self, id: u64) -> bool {
+        self.streams.get(&id).is_some_and(|stream| stream.lost)
+    }
+
+    fn remove(&mut self, id: u64) {
+        if let Some(stream) = self.streams.remove(&id) {
+            self.bytes -= stream.kept.iter().map(|(_, data)| data.len()).sum::<usize>();
+        }
+    }
+
+    /// Keeps the session under its share of bytes: finished streams go first, then the oldest events.
+    fn shrink(&mut self, current: u64) {
+        while self.bytes > self.limits.bytes_max {
+            let finished = self.streams.iter().find(|(_, stream)| stream.finished.is_some()).map(|(id, _)| *id);
+            if let Some(id) = finished {
+                self.remove(id);
+                continue;
+            }
+            let fullest = self.streams.values_mut().filter(|stream| stream.kept.len() > 1);
+            let largest = fullest.max_by_key(|stream| stream.kept.iter().map(|(_, data)| data.len()).sum::<usize>());
+            match largest {
+                Some(stream) => stream.forget_oldest(&mut self.bytes),
+                // A single event larger than the share: it was handed on if anybody read.
+                None => {
+                    if let Some(stream) = self.streams.get_mut(&current) {
+                        stream.forget_oldest(&mut self.bytes);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn is_read(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| !live.is_closed())
+    }
+
+    fn forget_oldest(&mut self, bytes: &mut usize) {
+        if let Some((place, data)) = self.kept.pop_front() {
+            *bytes -= data.len();
+            self.lost |= place > self.handed;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn streams(events_max: usize, bytes_max: usize) -> Streams {
+        Streams::new(ReplayLimits { events_max, bytes_max, resumable: true })
+    }
+
+    fn read(reader: &mut mpsc::Receiver<Sent>) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Ok(sent) = reader.try_recv() {
+            all.push(format!("{}:{}", sent.id.unwrap(), String::from_utf8_lossy(&sent.data)));
+        }
+        all
+    }
+
+    #[test]
+    fn p18_what_is_said_unasked_waits_for_a_reader_and_is_read_once() {
+        let mut all = streams(10, 1000);
+        all.push(STANDALONE, "a".into());
+        all.push(STANDALONE, "b".into());
+        let mut reader = all.attach(false).unwrap();
+        all.push(STANDALONE, "c".into());
+        assert_eq!(read(&mut reader), ["0-1:a", "0-2:b", "0-3:c"]);
+        assert_eq!(all.attach(false).unwrap_err(), NoStream::Taken, "F53: the first reader is never displaced");
+        drop(reader);
+        all.push(STANDALONE, "d".into());
+        assert_eq!(read(&mut all.attach(false).unwrap()), ["0-4:d"]);
+    }
+
+    #[test]
+    fn p19_p20_a_stream_is_resumed_behind_an_event_and_never_crosses_into_another() {
+        let mut all = streams(10, 1000);
+        let (one, mut reader) = all.open(true);
+        let (two, other) = all.open(false);
+        all.push(one, "a".into());
+        assert_eq!(read(&mut reader), ["1-1:", "1-2:a"]);
+        drop((reader, other));
+        all.push(one, "b".into());
+        all.push(two, "x".into());
+        all.finish(one);
+        assert_eq!(read(&mut all.resume(EventId { stream: one, place: 1 }).unwrap()), ["1-2:a", "1-3:b"]);
+        assert_eq!(read(&mut all.resume(EventId { stream: one, place: 3 }).unwrap()), [""; 0]);
+    }
+
+    #[test]
+    fn f80_forged_event_ids_find_nothing() {
+        let mut all = streams(10, 1000);
+        all.push(STANDALONE, "a".into());
+        for (stream, place) in [(0, 0), (0, 2), (1, 1), (9, 9), (u64::MAX, u64::MAX)] {
+            assert_eq!(all.resume(EventId { stream, place }).unwrap_err(), NoStream::Unknown);
+        }
+        for text in ["", "-", "1", "1-", "-1", "a-b", "1-1-1", "+1-1", "99999999999999999999-1", " 1-1"] {
+            assert_eq!(EventId::read(text), None, "{text}");
+        }
+        assert_eq!(EventId::read("3-4"), Some(EventId { stream: 3, place: 4 }));
+    }
+
+    #[test]
+    fn f81_the_window_is_bounded_in_count_and_bytes() {
+        let mut all = streams(3, 10);
+        for n in 0..1000 {
+            all.push(STANDALONE, format!("{n}").into());
+        }
+        assert_eq!(all.streams[&STANDALONE].kept.len(), 3);
+        assert!(all.lost(STANDALONE));
+        all.push(STANDALONE, "123456789".into());
+        assert!(all.bytes <= 10);
+        all.push(STANDALONE, "0123456789abcdef".into());
+        assert!(all.bytes <= 10);
+        assert_eq!(all.resume(EventId { stream: 0, place: 5 }).unwrap_err(), NoStream::Unknown);
+        for _ in 0..200 {
+            let (id, _reader) = all.open(true);
+            all.push(id, "x".into());
+            all.finish(id);
+        }
+        assert!(all.streams.len() <= FINISHED_MAX + 1);
+    }
+
+    #[test]
+    fn a_reader_that_does_not_keep_up_is_cut_off_and_may_resume() {
+        let mut all = streams(1000, 100_000);
+        let (id, mut reader) = all.open(false);
+        for n in 0..LIVE_MAX + 10 {
+            all.push(id, format!("{n}").into());
+        }
+        let seen = read(&mut reader);
+        assert_eq!(seen.len(), LIVE_MAX);
+        assert!(reader.is_closed() || reader.try_recv().is_err());
+        let rest = read(&mut all.resume(EventId { stream: id, place: LIVE_MAX as u64 }).unwrap());
+        assert_eq!(rest.len(), 10);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a name in the URL leads to.
+//!
+//! A request loads the table once and owns its [`Route`] from then on, whatever a reload does. A reload publishes
+//! a whole new table; kept names carry over the same `Arc<Route>`.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use super::{audience::Audience, isolation::Pool, upstream::UpstreamHandle};
+use crate::{
+    bridge::{Bridged, Profile},
+    config::{Name, UpstreamConfig},
+};
+
+/// What a request may see of an upstream.
+pub struct Route {
+    pub name: Name,
+    pub config: Arc<UpstreamConfig>,
+    /// The way to the actor, for callers that find no live connection.
+    pub upstream: UpstreamHandle,
+    pub serving: Arc<Serving>,
+    /// Outlives the upstream: a replaced one finds its sessions again.
+    pub audience: Arc<Audience>,
+}
+
+/// What an Upstream puts at its callers' disposal.
+pub struct Serving {
+    /// Isolation `shared`: the connection.
+    pub connection: ArcSwapOption<Bridged>,
+    /// Isolation `call`: the connections to lease.
+    pub pool: Arc<Pool>,
+    /// What the upstream last said of itself; a new session need not wait for a process to learn it.
+    pub profile: ArcSwapOption<Profile>,
+    pub status: ArcSwap<UpstreamStatus>,
+    /// What the operator should know beside the state, such as a new definition that did not start.
+    pub notice: ArcSwapOption<String>,
+    pub calls: AtomicU64,
+    pub errors: AtomicU64,
+}
+
+impl Serving {
+    pub fn new(process_max: usize) -> Arc<Serving> {
+        Arc::new(Serving {
+            connection: ArcSwapOption::empty(),
+            pool: Pool::new(process_max),
+            profile: ArcSwapOption::empty(),
+            status: ArcSwap::default(),
+            notice: ArcSwapOption::empty(),
+            calls: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+        })
+    }
+
+    pub fn count_call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn count_error(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An upstream's state, in the words users see.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpstreamStatus {
+    pub state: State,
+    /// The cause of the state, in one line.
+    pub reason: Option<String>,
+    pub since: Option<SystemTime>,
+    pub pids: Vec<u32>,
+    pub restarts: u64,
+    pub retry_in: Option<Duration>,
+    pub stderr: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    #[default]
+    Idle,
+    Starting,
+    Ready,
+    Waiting,
+    Failed,
+    Disabled,
+    Retiring,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Idle => "idle",
+            State::Starting => "starting",
+            State::Ready => "ready",
+            State::Waiting => "waiting",
+            State::Failed => "failed",
+            State::Disabled => "disabled",
+            State::Retiring => "retiring",
+        }
+    }
+}
+
+/// All routes of one generation.
+#[derive(Default)]
+pub struct RouteTable {
+    routes: ArcSwap<Routes>,
+}
+
+#[derive(Default)]
+pub struct Routes {
+    pub by_name: BTreeMap<Name, Arc<Route>>,
+    /// Also reachable without a name.
+    pub default: Option<Name>,
+}
+
+impl RouteTable {
+    pub fn publish(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
+    }
+
+    pub fn load(&self) -> Arc<Routes> {
+        self.routes.load_full()
+    }
+
+    /// The route of a name, compared byte for byte.
+    pub fn find(&self, name: &str) -> Option<Arc<Route>> {
+        self.routes.load().by_name.get(name).cloned()
+    }
+
+    /// The route of the default upstream.
+    pub fn default(&self) -> Option<Arc<Route>> {
+        let routes = self.routes.load();
+        routes.by_name.get(routes.default.as_ref()?.as_str()).cloned()
+    }
+}

@@ -1,0 +1,300 @@
+//! A session: what an older client calls by `Mcp-Session-Id`, or by its event stream (2024-11-05).
+//!
+//! It outlives its child. What a new process has to be told again is kept here: the greeting, the log level,
+//! the subscriptions. Invariant: a session belongs to one mount, and its id is unguessable; a foreign id is
+//! answered exactly like an unknown one.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    audience::Level,
+    lifecycle::Lifecycle,
+    replay::{ReplayLimits, STANDALONE, Streams},
+};
+use crate::{
+    bridge::{Abilities, Bridged, handshake::Hello},
+    link::connection::Caller,
+    wire::{
+        Id, Message, Revision,
+        message::{self, Body},
+    },
+};
+
+/// Repeated `list_changed` notifications of one kind within this time become one (F29).
+const COALESCE: Duration = Duration::from_millis(250);
+
+/// How the client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Streamable HTTP, from 2025-03-26.
+    Streamable,
+    /// HTTP+SSE of 2024-11-05: one stream, whose end is the session's.
+    Sse,
+}
+
+/// One session of one client on one mount.
+pub struct Session {
+    pub id: Box<str>,
+    /// Names the session to the connections it calls.
+    pub key: u64,
+    pub transport: Transport,
+    /// Known once `initialize` was answered.
+    greeting: OnceLock<Greeting>,
+    /// In isolation `session`: the process of its own.
+    pub own: ArcSwapOption<Bridged>,
+    /// One attempt to connect at a time; never held on the way of a call.
+    pub connecting: tokio::sync::Mutex<Option<Lifecycle>>,
+    state: Mutex<State>,
+    /// Ends everything that belongs to the session.
+    pub ended: CancellationToken,
+    /// Streams and calls that are open: such a session is not idle.
+    busy: AtomicUsize,
+    used: AtomicU64,
+    born: Instant,
+    last_ask: AtomicU64,
+}
+
+/// What `initialize` settled.
+#[derive(Clone, Debug)]
+pub struct Greeting {
+    pub revision: Revision,
+    pub abilities: Abilities,
+    pub hello: Hello,
+    /// `clientInfo.name`, for the status.
+    pub client: String,
+}
+
+struct State {
+    streams: Streams,
+    /// Questions the client was asked, by the id it was given: whose they are.
+    asks: HashMap<u64, (Arc<Bridged>, u64)>,
+    /// What a new process has to be told again.
+    level: Option<Level>,
+    subscriptions: BTreeSet<String>,
+    /// When a kind of notification was last passed on, and whether another waits.
+    coalesced: HashMap<String, (Instant, bool)>,
+}
+
+/// Keeps a session from being idle.
+pub struct Busy(Arc<Session>);
+
+impl Session {
+    pub fn new(transport: Transport, events_max: usize, bytes_max: usize) -> Option<Arc<Session>> {
+        static KEYS: AtomicU64 = AtomicU64::new(1);
+        let mut secret = [0; 16];
+        aws_lc_rs::rand::fill(&mut secret).ok()?;
+        let limits = ReplayLimits { events_max, bytes_max, resumable: transport == Transport::Streamable };
+        Some(Arc::new(Session {
+            id: URL_SAFE_NO_PAD.encode(secret).into(),
+            key: KEYS.fetch_add(1, Ordering::Relaxed),
+            transport,
+            greeting: OnceLock::new(),
+            own: ArcSwapOption::empty(),
+            connecting: tokio::sync::Mutex::new(None),
+            state: Mutex::new(State {
+                streams: Streams::new(limits),
+                asks: HashMap::new(),
+                level: None,
+                subscriptions: BTreeSet::new(),
+                coalesced: HashMap::new(),
+            }),
+            ended: CancellationToken::new(),
+            busy: AtomicUsize::new(0),
+            used: AtomicU64::new(0),
+            born: Instant::now(),
+            last_ask: AtomicU64::new(0),
+        }))
+    }
+
+    /// Settles what `initialize` asked for. Answers whether this was the first time.
+    pub fn greet(&self, params: Value) -> bool {
+        let revision = Revision::negotiate(params["protocolVersion"].as_str().unwrap_or_default());
+        let greeting = Greeting {
+            revision,
+            abilities: Abilities::read(&params["capabilities"]),
+            client: params["clientInfo"]["name"].as_str().unwrap_or("unnamed").chars().take(80).collect(),
+            hello: Hello::of_client(params, revision),
+        };
+        self.greeting.set(greeting).is_ok()
+    }
+
+    pub fn greeting(&self) -> Option<&Greeting> {
+        self.greeting.get()
+    }
+
+    pub fn revision(&self) -> Revision {
+        self.greeting.get().map_or(Revision::ASSUMED, |greeting| greeting.revision)
+    }
+
+    pub fn abilities(&self) -> Abilities {
+        self.greeting.get().map(|greeting| greeting.abilities).unwrap_or_default()
+    }
+
+    pub fn caller(&self) -> Caller {
+        Caller { key: self.key, askable: self.abilities().any() }
+    }
+
+    /// The streams, for as long as the lock is held.
+    pub fn streams<T>(&self, work: impl FnOnce(&mut Streams) -> T) -> T {
+        work(&mut self.state().streams)
+    }
+
+    /// Puts a message that belongs to no call where the client reads such messages.
+    pub fn say(&self, bytes: Bytes) {
+        self.state().streams.push(STANDALONE, bytes);
+    }
+
+    /// Passes on what the session's own process says to no call in particular.
+    pub fn hear(self: &Arc<Self>, message: &Message) {
+        match message.method().ends_with("/list_changed") {
+            true => self.say_coalesced(message),
+            false => self.say(message.bytes().clone()),
+        }
+    }
+
+    /// Puts a notification that is repeated in storms at the client's disposal, at most once per [`COALESCE`].
+    pub fn say_coalesced(self: &Arc<Self>, message: &Message) {
+        let (method, bytes) = (message.method().to_owned(), message.bytes().clone());
+        let mut state = self.state();
+        match state.coalesced.get_mut(&method) {
+            Some((_, true)) => {}
+            Some((last, waits)) if last.elapsed() < COALESCE => {
+                *waits = true;
+                let (session, due) = (Arc::downgrade(self), *last + COALESCE);
+                tokio::spawn(async move {
+                    tokio::time::sleep_until(due.into()).await;
+                    let Some(session) = session.upgrade() else { return };
+                    let mut state = session.state();
+                    state.coalesced.insert(method, (Instant::now(), false));
+                    state.streams.push(STANDALONE, bytes);
+                });
+            }
+            _ => {
+                state.coalesced.insert(method, (Instant::now(), false));
+                state.streams.push(STANDALONE, bytes);
+            }
+        }
+    }
+
+    /// Tells the client to list again, because another process answers from now on.
+    pub fn announce_new_lists(self: &Arc<Self>) {
+        for family in ["tools", "prompts", "resources"] {
+            let bytes = message::notification(&format!("notifications/{family}/list_changed"), None);
+            if let Ok(Body::One(message)) = message::read_upstream(bytes) {
+                self.say_coalesced(&message);
+            }
+        }
+    }
+
+    /// Are streams or calls open?
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// Registers a question; the id is the one the client sees.
+    pub fn asked(&self, from: &Arc<Bridged>, number: u64) -> Id {
+        let id = self.last_ask.fetch_add(1, Ordering::Relaxed) + 1;
+        self.state().asks.insert(id, (from.clone(), number));
+        Id::from(id)
+    }
+
+    /// Whose question the client answers.
+    pub fn answered(&self, id: &Id) -> Option<(Arc<Bridged>, u64)> {
+        self.state().asks.remove(&id.as_u64()?)
+    }
+
+    /// A question was taken back: the id the client knows it by.
+    pub fn unask(&self, from: &Arc<Bridged>, number: u64) -> Option<Id> {
+        let mut state = self.state();
+        let same = |(_, (bridged, own)): &(&u64, &(Arc<Bridged>, u64))| Arc::ptr_eq(bridged, from) && *own == number;
+        let id = state.asks.iter().find(same).map(|(id, _)| *id)?;
+        state.asks.remove(&id);
+        Some(Id::from(id))
+    }
+
+    /// Whose question a progress token belongs to: the token is the connection's number of the ask.
+    pub fn ask_with_token(&self, token: u64) -> Option<(Arc<Bridged>, u64)> {
+        let state = self.state();
+        state.asks.values().find(|(_, number)| *number == token).cloned()
+    }
+
+    /// Questions of calls that are over need no place any more.
+    pub fn forget_asks(&self, numbers: &[u64], from: &Arc<Bridged>) {
+        if !numbers.is_empty() {
+            self.state().asks.retain(|_, (bridged, number)| !(Arc::ptr_eq(bridged, from) && numbers.contains(number)));
+        }
+    }
+
+    pub fn level(&self) -> Option<Level> {
+        self.state().level
+    }
+
+    pub fn set_level(&self, level: Level) {
+        self.state().level = Some(level);
+    }
+
+    pub fn subscriptions(&self) -> BTreeSet<String> {
+        self.state().subscriptions.clone()
+    }
+
+    /// Remembers or forgets a subscription. Answers whether that changed anything.
+    pub fn subscribe(&self, uri: &str, on: bool) -> bool {
+        let subscriptions = &mut self.state().subscriptions;
+        match on {
+            true => subscriptions.insert(uri.to_owned()),
+            false => subscriptions.remove(uri),
+        }
+    }
+
+    pub fn busy(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(self.clone())
+    }
+
+    pub fn touch(&self) {
+        self.used.store(self.born.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Time since the client was last heard of; zero while a stream or a call is open.
+    pub fn idle_for(&self) -> Duration {
+        match self.busy.load(Ordering::Relaxed) {
+            0 => self.born.elapsed().saturating_sub(Duration::from_millis(self.used.load(Ordering::Relaxed))),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Ends the session and all its work. Calls in flight are cancelled, its process is let go.
+    pub fn end(&self, why: &str) {
+        self.ended.cancel();
+        if let Some(own) = self.own.swap(None) {
+            own.connection.close(why);
+        }
+        let mut state = self.state();
+        state.streams.detach_all();
+        state.asks.clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,635 @@
+//! Upstream: keeps one named upstream connected.
+//!
+//! A thin shell round [`lifecycle`](super::lifecycle): messages become events, effects become tasks. It decides
+//! whether there is a connection and never sees what passes through it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Weak},
+    time::{Duration, Instant, SystemTime},
+};
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    audience::{Audience, Level},
+    engine::Engine,
+    instance::{self, Instance, STDERR_LINES, StartError, StartSpec},
+    isolation::jitter,
+    lifecycle::{Effect, Event, Lifecycle, Phase},
+    routes::{Serving, State, UpstreamStatus},
+    session::Session,
+    tether::Tether,
+};
+use crate::{
+    bridge::{Bridged, handshake::Hello},
+    config::{Isolation, Name, Start, UpstreamConfig},
+    link::{
+        connection::{Attribution, ConnectionWatch},
+        process::Process,
+    },
+    wire::Message as WireMessage,
+};
+
+/// How often idleness and retirement are looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// An upstream cannot be called now.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("upstream `{name}` is not available: {reason}")]
+pub struct Unavailable {
+    pub name: Name,
+    pub reason: String,
+    /// When to come back; none where only a changed configuration helps.
+    pub retry_after: Option<Duration>,
+}
+
+impl Unavailable {
+    pub fn new(name: &Name, reason: &str, retry_after: Option<Duration>) -> Unavailable {
+        Unavailable { name: name.clone(), reason: reason.to_owned(), retry_after }
+    }
+}
+
+type Outcome = Result<Arc<Bridged>, Unavailable>;
+
+/// A caller found no live connection.
+#[derive(Message)]
+#[rtype(result = "Outcome")]
+struct Connect {
+    /// Isolation `session`: whose own process it shall be.
+    session: Option<Arc<Session>>,
+}
+
+/// Whom a start is for.
+struct Waiting {
+    session: Option<Arc<Session>>,
+    waiter: oneshot::Sender<Outcome>,
+}
+
+/// Starts a process to see whether the definition works: before it replaces another, or for `start = "eager"`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Prove;
+
+/// Finish and end. Calls in flight have until the deadline.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Retire {
+    pub deadline: Instant,
+    /// Sessions keep their processes until the deadline.
+    pub pinned: bool,
+    pub why: &'static str,
+}
+
+/// A change that needs no new process.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Adopt(pub Arc<UpstreamConfig>);
+
+/// Panics, so that a test can see who picks up the pieces.
+#[cfg(test)]
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Poison;
+
+/// To the Hub: how the proof of a definition ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Proved {
+    pub name: Name,
+    pub number: u64,
+    pub outcome: Result<(), String>,
+}
+
+/// What an instance's task reports.
+#[derive(Message)]
+#[rtype(result = "()")]
+enum Told {
+    Started { number: u64, bridged: Arc<Bridged>, process: Process, watch: ConnectionWatch },
+    StartFailed { number: u64, error: StartError },
+    GivenUp { number: u64 },
+    Lost { number: u64, asked: bool, why: String, stderr: Vec<String> },
+}
+
+/// What an Upstream is made from.
+pub struct UpstreamSpec {
+    pub name: Name,
+    pub config: Arc<UpstreamConfig>,
+    pub engine: Arc<Engine>,
+    pub serving: Arc<Serving>,
+    pub audience: Arc<Audience>,
+    pub proved: Recipient<Proved>,
+    pub tether: Tether,
+    /// Owns the tasks that wait for processes.
+    pub tasks: TaskTracker,
+}
+
+pub struct Upstream {
+    spec: UpstreamSpec,
+    life: Lifecycle,
+    instances: HashMap<u64, Running>,
+    last_instance: u64,
+    /// Callers of a shared upstream, until it is ready.
+    waiters: VecDeque<oneshot::Sender<Outcome>>,
+    proving: bool,
+    retiring: Option<Retire>,
+    since: SystemTime,
+    stderr: Vec<String>,
+    /// What callers are told of the last trouble.
+    public: Option<String>,
+    /// Cancelled with the actor, panics included: no process survives it.
+    alive: CancellationToken,
+}
+
+/// An instance as its Upstream sees it.
+struct Running {
+    /// Whom the start was for; none for a shared process.
+    waiter: Option<oneshot::Sender<Outcome>>,
+    ready: Option<(Process, ConnectionWatch)>,
+}
+
+/// The way to an Upstream, for those who know no actors.
+#[derive(Clone)]
+pub struct UpstreamHandle {
+    name: Name,
+    address: Option<Addr<Upstream>>,
+    patience: Duration,
+    /// Why there is no actor.
+    absent: &'static str,
+}
+
+impl UpstreamHandle {
+    pub fn to(name: &Name, address: Addr<Upstream>, config: &UpstreamConfig) -> UpstreamHandle {
+        // A start has its own deadline; this one covers the wait for the permit to start.
+        let patience = config.start_timeout * 2;
+        UpstreamHandle { name: name.clone(), address: Some(address), patience, absent: "" }
+    }
+
+    /// The handle of an upstream that is switched off.
+    pub fn absent(name: &Name, why: &'static str) -> UpstreamHandle {
+        UpstreamHandle { name: name.clone(), address: None, patience: Duration::ZERO, absent: why }
+    }
+
+    /// The same way with changed timeouts.
+    pub fn with(self, config: &UpstreamConfig) -> UpstreamHandle {
+        UpstreamHandle { patience: config.start_timeout * 2, ..self }
+    }
+
+    /// Asks for a connection, and waits for it.
+    pub async fn connect(&self, session: Option<&Arc<Session>>) -> Outcome {
+        let Some(address) = &self.address else {
+            return Err(Unavailable::new(&self.name, self.absent, None));
+        };
+        let soon = Some(Duration::from_secs(1));
+        match tokio::time::timeout(self.patience, address.send(Connect { session: session.cloned() })).await {
+            Ok(Ok(outcome)) => outcome,
+            // The actor is being rebuilt, or was retired this instant.
+            Ok(Err(_)) => Err(Unavailable::new(&self.name, "it is being replaced", soon)),
+            Err(_) => Err(Unavailable::new(&self.name, "it is still starting", soon)),
+        }
+    }
+}
+
+impl Upstream {
+    pub fn new(spec: UpstreamSpec) -> Upstream {
+        Upstream {
+            life: Lifecycle::new(spec.config.restart.clone()),
+            spec,
+            instances: HashMap::new(),
+            last_instance: 0,
+            waiters: VecDeque::new(),
+            proving: false,
+            retiring: None,
+            since: SystemTime::now(),
+            stderr: Vec::new(),
+            public: None,
+            alive: CancellationToken::new(),
+        }
+    }
+
+    fn isolation(&self) -> Isolation {
+        self.spec.config.isolation
+    }
+
+    fn is_shared(&self) -> bool {
+        self.isolation() == Isolation::Shared
+    }
+
+    fn step(&mut self, event: Event, context: &mut Context<Self>) -> Option<Effect> {
+        let before = self.life.phase().clone();
+        let effect = self.life.step(event, Instant::now(), jitter());
+        if *self.life.phase() != before {
+            self.since = SystemTime::now();
+        }
+        if let Some(Effect::WakeAt(at)) = effect {
+            context.run_later(at.saturating_duration_since(Instant::now()), |this, context| {
+                this.step(Event::Woke, context);
+                this.serve_waiters(context);
+                this.tell();
+            });
+        }
+        effect
+    }
+
+    /// Starts a process for those who wait for a shared one, if there are any and it may be.
+    fn serve_waiters(&mut self, context: &mut Context<Self>) {
+        self.waiters.retain(|waiter| !waiter.is_closed());
+        let wanted = !self.waiters.is_empty() || self.wanted_anyway();
+        if !self.is_shared() || !wanted || self.life.processes() > 0 || self.retiring.is_some() {
+            return;
+        }
+        match self.step(Event::Wanted, context) {
+            Some(Effect::Spawn) => self.spawn(None, context),
+            Some(Effect::Refuse { after }) => self.refuse_waiters(after),
+            _ => {}
+        }
+    }
+
+    /// Must a shared process run although nobody calls it?
+    fn wanted_anyway(&self) -> bool {
+        self.spec.config.start == Start::Eager || !self.spec.audience.subscribed().is_empty()
+    }
+
+    fn refuse_waiters(&mut self, after: Option<Duration>) {
+        let error = self.unavailable(after);
+        self.waiters.drain(..).for_each(|waiter| drop(waiter.send(Err(error.clone()))));
+    }
+
+    fn unavailable(&self, after: Option<Duration>) -> Unavailable {
+        let cause = self.public.as_deref().unwrap_or("it is not running");
+        let reason = match self.life.phase() {
+            Phase::Failed => {
+                format!("{cause}; it failed too often and stays down until its configuration changes or it is restarted")
+            }
+            _ => cause.to_owned(),
+        };
+        Unavailable::new(&self.spec.name, &reason, after)
+    }
+
+    fn spawn(&mut self, waiting: Option<Waiting>, context: &mut Context<Self>) {
+        self.last_instance += 1;
+        let number = self.last_instance;
+        let session = waiting.as_ref().and_then(|waiting| waiting.session.as_ref());
+        let (hello, attribution) = match self.isolation() {
+            Isolation::Session => {
+                let greeting = session.and_then(|session| session.greeting());
+                (greeting.map_or_else(Hello::shared, |greeting| greeting.hello.clone()), Attribution::OneClient)
+            }
+            Isolation::Call => (Hello::single_calls(), Attribution::Strangers),
+            Isolation::Shared => (Hello::shared(), Attribution::Strangers),
+        };
+        let spec = StartSpec {
+            name: self.spec.name.clone(),
+            config: self.spec.config.clone(),
+            engine: self.spec.engine.clone(),
+            attribution,
+            hello,
+        };
+        let unsolicited = self.listener(session);
+        let (address, alive) = (context.address(), self.alive.clone());
+        // Where the caller of a start leaves, the start is given up.
+        let (given_up, mut gone) = oneshot::channel::<()>();
+        let waiter = waiting.map(|waiting| watch_closed(waiting.waiter, given_up));
+        self.instances.insert(number, Running { waiter, ready: None });
+        tracing::info!(upstream = %self.spec.name, instance = number, "starting");
+        self.spec.tasks.spawn_local(async move {
+            let started = tokio::select! {
+                started = instance::start(spec, unsolicited) => started,
+                () = alive.cancelled() => return,
+                Ok(()) = &mut gone => {
+                    let _ = address.send(Told::GivenUp { number }).await;
+                    return;
+                }
+            };
+            let (bridged, instance) = match started {
+                Ok(started) => started,
+                Err(error) => {
+                    let _ = address.send(Told::StartFailed { number, error }).await;
+                    return;
+                }
+            };
+            let Instance { process, watch } = &instance;
+            let told = Told::Started { number, bridged, process: process.clone(), watch: watch.clone() };
+            if address.send(told).await.is_err() {
+                watch.close("its supervisor ended");
+            }
+            let (asked, why) = tokio::select! {
+                end = instance.keep() => end,
+                () = alive.cancelled() => {
+                    watch.close("its supervisor ended");
+                    instance.keep().await
+                }
+            };
+            let stderr = instance.process.stderr_tail(STDERR_LINES);
+            let _ = address.send(Told::Lost { number, asked, why, stderr }).await;
+        });
+    }
+
+    /// Who hears what a process says to no call in particular.
+    fn listener(&self, session: Option<&Arc<Session>>) -> impl Fn(WireMessage) + Send + Sync + use<> {
+        let owner = session.map(Arc::downgrade);
+        let audience = (self.isolation() == Isolation::Shared).then(|| self.spec.audience.clone());
+        move |message| match (&audience, owner.as_ref().and_then(Weak::upgrade)) {
+            (Some(audience), _) => audience.hear(&message),
+            (None, Some(session)) => session.hear(&message),
+            // A process of the pool, between two clients.
+            (None, None) => tracing::debug!(method = message.method(), "a message of a pooled process belongs to nobody"),
+        }
+    }
+
+    fn started(
+        &mut self,
+        number: u64,
+        bridged: Arc<Bridged>,
+        process: Process,
+        watch: ConnectionWatch,
+        context: &mut Context<Self>,
+    ) {
+        tracing::info!(upstream = %self.spec.name, instance = number, pid = process.pid(), "ready");
+        self.step(Event::Ready, context);
+        let Some(running) = self.instances.get_mut(&number) else { return };
+        running.ready = Some((process, watch));
+        let waiter = running.waiter.take();
+        self.spec.serving.profile.store(Some(bridged.profile.clone()));
+        self.proof(Ok(()));
+        match self.isolation() {
+            Isolation::Shared => {
+                self.bring_up_to_date(bridged.clone());
+                self.spec.serving.connection.store(Some(bridged.clone()));
+                for waiter in self.waiters.drain(..) {
+                    let _ = waiter.send(Ok(bridged.clone()));
+                }
+            }
+            Isolation::Call => match waiter {
+                Some(waiter) => drop(waiter.send(Ok(bridged))),
+                None => self.spec.serving.pool.put(bridged),
+            },
+            // Without a waiter it was a proof, and ends with this handle.
+            Isolation::Session => drop(waiter.map(|waiter| waiter.send(Ok(bridged)))),
+        }
+    }
+
+    /// Tells a new shared process what the clients told the last one.
+    fn bring_up_to_date(&self, bridged: Arc<Bridged>) {
+        let (level, uris) = (self.spec.audience.level(), self.spec.audience.subscribed());
+        self.spec.tasks.spawn_local(async move { replay_wishes(&bridged, level, uris).await });
+    }
+
+    fn start_failed(&mut self, number: u64, error: StartError, context: &mut Context<Self>) {
+        tracing::warn!(upstream = %self.spec.name, instance = number, reason = %error.full, "did not start");
+        let waiter = self.instances.remove(&number).and_then(|running| running.waiter);
+        self.public = Some(error.public);
+        self.stderr = error.stderr;
+        let effect = self.step(Event::StartFailed(error.full.clone()), context);
+        let after = match effect {
+            Some(Effect::WakeAt(at)) => Some(at.saturating_duration_since(Instant::now())),
+            _ => None,
+        };
+        if let Some(waiter) = waiter {
+            let _ = waiter.send(Err(self.unavailable(after)));
+        }
+        self.refuse_waiters(after);
+        self.proof(Err(error.full));
+    }
+
+    fn lost(&mut self, number: u64, asked: bool, why: String, stderr: Vec<String>, context: &mut Context<Self>) {
+        self.instances.remove(&number);
+        if asked || self.retiring.is_some() {
+            tracing::info!(upstream = %self.spec.name, instance = number, "{why}");
+            self.step(Event::Stopped, context);
+        } else {
+            tracing::warn!(upstream = %self.spec.name, instance = number, "{why}");
+            self.stderr = stderr;
+            self.public = Some(why.clone());
+            // A client that kills its own process must not take the upstream from the others.
+            let counts = self.is_shared();
+            self.step(Event::Lost { why, counts }, context);
+        }
+        if self.is_shared() {
+            let over = |current: &Option<Arc<Bridged>>| current.as_ref().is_none_or(|now| now.connection.is_over());
+            if over(&self.spec.serving.connection.load_full()) {
+                self.spec.serving.connection.store(None);
+            }
+            self.serve_waiters(context);
+        }
+    }
+
+    fn proof(&mut self, outcome: Result<(), String>) {
+        if std::mem::take(&mut self.proving) {
+            let proved = Proved { name: self.spec.name.clone(), number: self.spec.tether.number, outcome };
+            if self.spec.proved.try_send(proved).is_err() {
+                tracing::error!(upstream = %self.spec.name, "the hub does not listen");
+            }
+        }
+    }
+
+    /// Publishes the state for all to see.
+    fn tell(&self) {
+        let state = match self.life.phase() {
+            _ if self.retiring.is_some() => State::Retiring,
+            Phase::Idle => State::Idle,
+            Phase::Starting => State::Starting,
+            Phase::Ready => State::Ready,
+            Phase::Waiting { .. } if self.life.processes() > 0 => State::Ready,
+            Phase::Waiting { .. } => State::Waiting,
+            Phase::Failed => State::Failed,
+        };
+        let retry_in = match self.life.phase() {
+            Phase::Waiting { until, .. } => Some(until.saturating_duration_since(Instant::now())),
+            _ => None,
+        };
+        let ready = self.instances.values().filter_map(|running| running.ready.as_ref());
+        let mut pids: Vec<u32> = ready.map(|(process, _)| process.pid()).collect();
+        pids.sort_unstable();
+        self.spec.serving.status.store(Arc::new(UpstreamStatus {
+            state,
+            reason: self.life.reason().map(str::to_owned),
+            since: Some(self.since),
+            pids,
+            restarts: self.life.restarts(),
+            retry_in,
+            stderr: self.stderr.clone(),
+        }));
+    }
+
+    fn tick(&mut self, context: &mut Context<Self>) {
+        if let Some(retire) = &self.retiring {
+            let over = Instant::now() >= retire.deadline;
+            for (_, watch) in self.instances.values().filter_map(|running| running.ready.as_ref()) {
+                let done = watch.in_flight() == 0 && !(retire.pinned && self.isolation() == Isolation::Session);
+                if over || done {
+                    watch.close(retire.why);
+                }
+            }
+            if self.instances.is_empty() {
+                context.stop();
+            }
+            return;
+        }
+        let idle_timeout = self.spec.config.idle_timeout;
+        if idle_timeout.is_zero() || self.instances.is_empty() {
+            return;
+        }
+        match self.isolation() {
+            Isolation::Call => self.spec.serving.pool.shrink(idle_timeout),
+            Isolation::Shared => {
+                let audience = &self.spec.audience;
+                let used = self.spec.config.start == Start::Eager
+                    || !audience.subscribed().is_empty()
+                    || audience.all().iter().any(|session| session.streams(|streams| streams.is_read()));
+                for (_, watch) in self.instances.values().filter_map(|running| running.ready.as_ref()) {
+                    if !used && watch.in_flight() == 0 && watch.unused_for() > idle_timeout && !watch.is_over() {
+                        self.spec.serving.connection.store(None);
+                        watch.close("was idle");
+                    }
+                }
+            }
+            // Lives as long as its session.
+            Isolation::Session => {}
+        }
+    }
+}
+
+/// Passes a waiter's outcome on, and tells when it left.
+fn watch_closed(mut waiter: oneshot::Sender<Outcome>, given_up: oneshot::Sender<()>) -> oneshot::Sender<Outcome> {
+    let (to, from) = oneshot::channel();
+    tokio::task::spawn_local(async move {
+        tokio::select! {
+            () = waiter.closed() => drop(given_up.send(())),
+            outcome = from => {
+                if let Ok(outcome) = outcome {
+                    let _ = waiter.send(outcome);
+                }
+            }
+        }
+    });
+    to
+}
+
+async fn replay_wishes(bridged: &Bridged, level: Option<Level>, uris: Vec<String>) {
+    const WAIT_MAX: Duration = Duration::from_secs(10);
+    if let Some(level) = level.filter(|_| bridged.profile.can(&["logging"])) {
+        let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
+        let _ = bridged.connection.request("logging/setLevel", Some(&params), WAIT_MAX).await;
+    }
+    for uri in uris {
+        let params = serde_json::json!({ "uri": uri }).to_string();
+        let _ = bridged.connection.request("resources/subscribe", Some(&params), WAIT_MAX).await;
+    }
+}
+
+impl Actor for Upstream {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        self.tell();
+        context.run_interval(TICK, |this, context| this.tick(context));
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.alive.cancel();
+    }
+}
+
+impl Handler<Connect> for Upstream {
+    type Result = ResponseFuture<Outcome>;
+
+    fn handle(&mut self, connect: Connect, context: &mut Self::Context) -> Self::Result {
+        let (waiter, outcome) = oneshot::channel();
+        let soon = Some(Duration::from_secs(1));
+        let refused = |reason: &str, after| Err(Unavailable::new(&self.spec.name, reason, after));
+        if self.retiring.is_some() {
+            let _ = waiter.send(refused("it is being replaced", soon));
+        } else if self.is_shared() {
+            match self.spec.serving.connection.load_full().filter(|now| !now.connection.is_over()) {
+                Some(ready) => drop(waiter.send(Ok(ready))),
+                None if self.waiters.len() >= self.spec.engine.limits.load().queue_max => {
+                    drop(waiter.send(refused("too many calls wait for it to start (queue_max)", soon)));
+                }
+                None => {
+                    self.waiters.push_back(waiter);
+                    self.serve_waiters(context);
+                }
+            }
+        } else if self.life.processes() >= self.spec.config.process_max {
+            let _ = waiter.send(refused("all its processes are in use (process_max)", soon));
+        } else {
+            match self.step(Event::Wanted, context) {
+                Some(Effect::Spawn) => self.spawn(Some(Waiting { session: connect.session, waiter }), context),
+                Some(Effect::Refuse { after }) => drop(waiter.send(Err(self.unavailable(after)))),
+                _ => drop(waiter.send(refused("it is starting", soon))),
+            }
+        }
+        self.tell();
+        let name = self.spec.name.clone();
+        Box::pin(async move {
+            outcome.await.unwrap_or_else(|_| Err(Unavailable::new(&name, "its supervisor ended", soon)))
+        })
+    }
+}
+
+impl Handler<Told> for Upstream {
+    type Result = ();
+
+    fn handle(&mut self, told: Told, context: &mut Self::Context) {
+        match told {
+            Told::Started { number, bridged, process, watch } => self.started(number, bridged, process, watch, context),
+            Told::StartFailed { number, error } => self.start_failed(number, error, context),
+            Told::GivenUp { number } => {
+                self.instances.remove(&number);
+                self.life.forget_start();
+            }
+            Told::Lost { number, asked, why, stderr } => self.lost(number, asked, why, stderr, context),
+        }
+        self.tell();
+    }
+}
+
+impl Handler<Prove> for Upstream {
+    type Result = ();
+
+    fn handle(&mut self, _: Prove, context: &mut Self::Context) {
+        self.proving = true;
+        if self.step(Event::Wanted, context) == Some(Effect::Spawn) {
+            self.spawn(None, context);
+        }
+        self.tell();
+    }
+}
+
+impl Handler<Retire> for Upstream {
+    type Result = ();
+
+    fn handle(&mut self, retire: Retire, context: &mut Self::Context) {
+        self.retiring = Some(retire);
+        self.spec.serving.pool.clear();
+        self.refuse_waiters(Some(Duration::from_secs(1)));
+        self.tell();
+        self.tick(context);
+    }
+}
+
+impl Handler<Adopt> for Upstream {
+    type Result = ();
+
+    fn handle(&mut self, Adopt(config): Adopt, context: &mut Self::Context) {
+        self.life.set_policy(config.restart.clone());
+        self.spec.config = config;
+        self.step(Event::Revive, context);
+        self.serve_waiters(context);
+        self.tell();
+    }
+}
+
+#[cfg(test)]
+impl Handler<Poison> for Upstream {
+    type Result = ();
+
+    fn handle(&mut self, _: Poison, _: &mut Self::Context) {
+        panic!("poisoned");
+    }
+}
