@@ -81,10 +81,15 @@ fn is_domain(name: &str) -> bool {
 
 /// `public_url`: an http(s) address with nothing behind the path.
 pub(super) fn public_url(written: &str) -> Result<Url, String> {
-    let url = Url::parse(written).map_err(|error| error.to_string().to_lowercase())?;
-    if !matches!(url.scheme(), "http" | "https") {
+    let begins = |word: &str| {
+        written
+            .get(..word.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(word))
+    };
+    if !begins("http://") && !begins("https://") {
         return Err("it begins with http:// or https://".into());
     }
+    let url = Url::parse(written).map_err(|error| error.to_string().to_lowercase())?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("it holds no user and no password".into());
     }
@@ -279,7 +284,7 @@ mod tests {
         };
         check("https://mcp.example.com", Ok("https://mcp.example.com/"));
         check("http://x/hub", Ok("http://x/hub"));
-        check("mcp.example.com", Err("relative url"));
+        check("mcp.example.com", Err("begins with"));
         check("ftp://x", Err("begins with"));
         check("https://u:p@x", Err("no user"));
         check("https://x?y", Err("no `?`"));

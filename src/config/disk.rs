@@ -140,7 +140,7 @@ pub(super) fn secret(folder: &Path, path: &Path) -> Result<String, ExpandError> 
 /// Why a file gave nothing.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
-    #[error("{0}")]
+    #[error("{}", words(.0))]
     Io(io::Error),
     #[error("it is {0}, not a regular file")]
     Kind(&'static str),
@@ -153,6 +153,15 @@ enum ReadError {
     },
     #[error("it keeps changing while it is read")]
     Restless,
+}
+
+/// The two everyday ones without their number.
+fn words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    }
 }
 
 impl ReadError {

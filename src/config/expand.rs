@@ -101,8 +101,7 @@ impl ExpandError {
     pub(super) fn help(&self) -> Option<String> {
         Some(match self {
             ExpandError::Unset(name) => format!(
-                "set it where the hub is started, or give a default: `${{env:{name}:-…}}`; \
-                 with `required = false` only this upstream fails"
+                "set it where the hub is started, or give a default: `${{env:{name}:-…}}`"
             ),
             ExpandError::File { help, .. } => return help.clone(),
             ExpandError::Open => "write `$$` for a `$` that is only a `$`".to_owned(),

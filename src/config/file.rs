@@ -33,12 +33,9 @@ pub fn parse(
         env,
         found: Findings::default(),
         excused: None,
+        forgivable: false,
     };
-    let mut whole = true;
-    for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
-        whole &= error.message() == DUPLICATE;
-        syntax(&mut reader.found, error, text, root.get_ref());
-    }
+    let whole = syntax(&mut reader.found, &errors, text, root.get_ref());
     // A tree with holes would bring findings about what the holes swallowed.
     let config = if whole {
         reader.root(root.get_ref())
@@ -55,12 +52,59 @@ pub fn parse(
 
 const DUPLICATE: &str = "duplicate key";
 
-fn syntax(found: &mut Findings, error: &toml::de::Error, text: &str, root: &DeTable<'_>) {
-    let span = error.span().unwrap_or(text.len()..text.len());
-    if error.message() != DUPLICATE {
-        found.error(span, error.message().to_owned());
-        return;
+/// Tells what the parser found, without the echoes of each problem. `true` if the tree has no holes.
+fn syntax(
+    found: &mut Findings,
+    errors: &[toml::de::Error],
+    text: &str,
+    root: &DeTable<'_>,
+) -> bool {
+    let span = |error: &toml::de::Error| error.span().unwrap_or(text.len()..text.len());
+    let unclosed = errors
+        .iter()
+        .any(|error| error.message().starts_with("unclosed"));
+    let mut broken = 0;
+    // Up to here the problem that was told last has its echoes.
+    let mut told = 0;
+    // The parser tells of duplicates last.
+    let mut errors: Vec<_> = errors.iter().map(|error| (span(error), error)).collect();
+    errors.sort_by_key(|(span, _)| span.start);
+    for (span, error) in errors {
+        if span.start < told {
+            continue;
+        }
+        let rest = text.get(span.start..).unwrap_or_default();
+        if error.message() == DUPLICATE {
+            let line = text
+                .get(..span.start)
+                .unwrap_or_default()
+                .rfind('\n')
+                .map_or(0, |at| at + 1);
+            if header(text[line..].lines().next().unwrap_or_default()).is_some() {
+                // The keys of the second table are joined with those of the first, and so are there twice as well.
+                told = rest
+                    .find("\n[")
+                    .map_or(text.len(), |at| span.start + at + 1);
+            }
+            duplicate(found, span, text, root);
+            continue;
+        }
+        broken += 1;
+        if broken > SYNTAX_ERRORS_MAX {
+            break;
+        }
+        let finding = found.error(span.clone(), error.message().to_owned());
+        if unclosed {
+            // All the rest of the file was read as a part of what is open.
+            finding.help("a bracket that was opened before this may not be closed");
+            break;
+        }
+        told = rest.find('\n').map_or(text.len(), |at| span.start + at + 1);
     }
+    broken == 0
+}
+
+fn duplicate(found: &mut Findings, span: Range<usize>, text: &str, root: &DeTable<'_>) {
     let key = text
         .get(span.clone())
         .unwrap_or_default()
@@ -80,9 +124,11 @@ fn syntax(found: &mut Findings, error: &toml::de::Error, text: &str, root: &DeTa
 fn first_header(text: &str, span: &Range<usize>) -> Option<Range<usize>> {
     let start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
     let path = header(text[start..].lines().next()?)?;
+    // Most headers of a large file need not be parsed.
+    let word = path.last()?.as_str();
     let mut at = 0;
     for line in text[..start].split_inclusive('\n') {
-        if header(line).as_ref() == Some(&path) {
+        if line.contains(word) && header(line).as_ref() == Some(&path) {
             let indent = line.len() - line.trim_start().len();
             return Some(at + indent..at + line.trim_end().len());
         }

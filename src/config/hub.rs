@@ -37,7 +37,7 @@ impl<'a> Reader<'a> {
                 "drain_timeout" => {
                     set(
                         &mut hub.drain_timeout,
-                        self.duration(&field, Zero::Allowed, seconds(0)..=seconds(3600)),
+                        self.duration(&field, Zero::Refused, seconds(0)..=seconds(3600)),
                     );
                 }
                 "workers" => hub.workers = self.count(&field, 1..=512),

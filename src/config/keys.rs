@@ -101,7 +101,7 @@ impl Section {
     /// How the table is called where a key of it is expected.
     pub(super) fn title(self) -> &'static str {
         match self {
-            Root => "the top of the file",
+            Root => "the file",
             Hub => "[hub]",
             Limits => "[hub.limits]",
             Log => "[hub.log]",
@@ -168,8 +168,14 @@ pub(super) fn listed(words: &[&str]) -> String {
 /// The word that was probably meant, if one is near enough.
 pub(super) fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let bound = (word.chars().count() / 3).max(1);
+    let begins = |long: &str, short: &str| short.len() >= 3 && long.starts_with(short);
     words
-        .map(|candidate| (distance(word, candidate), candidate))
+        .map(
+            |candidate| match begins(candidate, word) || begins(word, candidate) {
+                true => (bound.min(distance(word, candidate)), candidate),
+                false => (distance(word, candidate), candidate),
+            },
+        )
         .filter(|(distance, _)| *distance <= bound)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -225,9 +231,31 @@ mod tests {
         check("Command", Upstream, "did you mean `command`?");
         check("mcpServers", Root, "here it is called `upstreams`");
         check("timeout", Defaults, "here it is called `request_timeout`");
+        check("sessions", Limits, "did you mean `sessions_max`?");
+        check("maximum", Restart, "did you mean `max`?");
         check("bind", Root, "`bind` belongs into [hub]");
         check("command", Hub, "`command` belongs into an upstream");
         check("zzzzzz", Log, "[hub.log] takes `level` and `format`");
+    }
+
+    #[test]
+    fn the_starter_shows_every_key() {
+        let starter = include_str!("../../hub.toml");
+        for section in SECTIONS {
+            for key in section.known() {
+                let shown = [
+                    format!("{key} = "),
+                    format!("[{key}]"),
+                    format!(".{key}]"),
+                    format!("[{key}."),
+                ];
+                assert!(
+                    shown.iter().any(|form| starter.contains(form)),
+                    "{key} of {}",
+                    section.title()
+                );
+            }
+        }
     }
 
     #[test]

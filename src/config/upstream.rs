@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::expand::{Text, is_variable};
-use super::keys::Section;
+use super::keys::{self, Section};
 use super::value::{Field, Reader, Zero, set};
 use super::{InheritEnv, Isolation, Restart, Start, UpstreamConfig, lint};
 
@@ -61,6 +61,11 @@ impl<'a> Reader<'a> {
         field: &Field<'a>,
         defaults: &UpstreamFile,
     ) -> Option<UpstreamConfig> {
+        if let (Some((key, url)), None) = (table.get_key_value("url"), table.get("command")) {
+            // One sentence says it all; each of its other keys would only say it again.
+            self.unknown(&Field::new(&field.path, key, url), Section::Upstream);
+            return None;
+        }
         // A number may be a reference too, so it must be known beforehand whether a missing one is forgiven. What is
         // disabled is not started, so nothing it refers to is needed.
         let said = |key: &str, default: Option<bool>| {
@@ -73,10 +78,12 @@ impl<'a> Reader<'a> {
         if !said("required", defaults.required) || !said("enabled", defaults.enabled) {
             self.excused = Some(Vec::new());
         }
+        self.forgivable = true;
         let file = self
             .upstream_file(table, &field.path, Section::Upstream)
             .over(defaults);
         let config = self.complete(file, table, field);
+        self.forgivable = false;
         let reasons = self.excused.take().filter(|reasons| !reasons.is_empty());
         config.map(|config| UpstreamConfig {
             unavailable: reasons.map(|reasons| reasons.join("; ")),
@@ -218,8 +225,10 @@ impl<'a> Reader<'a> {
         field: &Field<'a>,
     ) -> Option<UpstreamConfig> {
         let Some(written) = &file.command else {
-            // A key of the wrong type was told already, and `url` speaks for itself.
-            if !table.contains_key("command") && !table.contains_key("url") {
+            // A key of the wrong type was told already, and so was a misspelt one.
+            let meant =
+                |key: &str| key == "cmd" || keys::nearest(key, ["command"].into_iter()).is_some();
+            if !table.keys().any(|key| meant(key.get_ref())) {
                 let title = format!("the upstream `{}` has no command", field.key);
                 let finding = self.found.error(field.key_span.clone(), title);
                 finding

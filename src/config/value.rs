@@ -20,6 +20,8 @@ pub(super) struct Reader<'a> {
     pub found: Findings,
     /// `Some` while reading an upstream that may miss a variable or a file: the reasons go here and are no error.
     pub excused: Option<Vec<String>>,
+    /// Whether we are within an upstream, where `required = false` can be written.
+    pub forgivable: bool,
 }
 
 /// A key with its value, and how to call it in a message.
@@ -175,6 +177,11 @@ impl<'a> Reader<'a> {
                         ""
                     });
                     found.help = error.help();
+                    if error.is_missing() && self.forgivable {
+                        let forgive = "with `required = false` only this upstream fails";
+                        let help = found.help.take().map(|help| format!("{help}; {forgive}"));
+                        found.help = help.or(Some(forgive.into()));
+                    }
                 }
             }
         }

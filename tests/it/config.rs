@@ -221,6 +221,30 @@ fn f84_bad_syntax_is_an_error_with_its_place() {
     assert_eq!((found[0].line, found[0].severity), (2, Severity::Error));
 }
 
+proptest::proptest! {
+    /// Whatever an editor leaves behind is told and drawn, in each format.
+    #[test]
+    fn f85_no_half_written_text_breaks_the_reader(
+        from in 0usize..6000,
+        len in 0usize..400,
+        put in "[\\PC\n\t]{0,12}|\\[[a-z.\"]{0,9}\\]|\"\"\"|\\$\\{|upstreams|command = ",
+    ) {
+        let whole = concat!(include_str!("../../hub.toml"), include_str!("../golden/wrong_types.toml"));
+        let mut text: Vec<char> = whole.chars().collect();
+        let from = from.min(text.len());
+        let to = (from + len).min(text.len());
+        text.splice(from..to, put.chars());
+        let text: String = text.into_iter().collect();
+        let found = match config::parse(&text, Path::new("/etc/hub"), &env) {
+            Ok((_, found)) | Err(found) => found,
+        };
+        let path = Path::new("hub.toml");
+        report::draw(&found, &text, path, true);
+        report::json(&found, &text, path);
+        report::github(&found, path);
+    }
+}
+
 #[test]
 fn f85_empty_file_is_an_error() {
     for text in ["", " \n\t\n", "# nothing but words\n"] {
@@ -336,6 +360,17 @@ fn a_file_is_read_with_its_hash_and_its_folder() {
     assert_ne!(config::read(&path).unwrap().hash, loaded.hash);
 }
 
+#[cfg(unix)]
+fn mkfifo(path: &Path) {
+    let made = std::process::Command::new("mkfifo")
+        .arg("-m")
+        .arg("600")
+        .arg(path)
+        .status()
+        .unwrap();
+    assert!(made.success());
+}
+
 #[test]
 #[cfg(unix)]
 fn f89_fifo_directory_huge_file() {
@@ -347,14 +382,7 @@ fn f89_fifo_directory_huge_file() {
     assert!(refused(Path::new("/dev/zero")).contains("a device"));
 
     let fifo = folder.path().join("fifo");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &fifo,
-        rustix::fs::FileType::Fifo,
-        0o600.into(),
-        0,
-    )
-    .unwrap();
+    mkfifo(&fifo);
     assert!(refused(&fifo).contains("FIFO"));
 
     let file = fs::File::create(&path).unwrap();
@@ -414,7 +442,10 @@ impl Watched {
         prepare(folder.path());
         let path = folder.path().join(path);
         let (tell, told) = mpsc::channel();
-        let watch = config::watch(&path, move || drop(tell.send(()))).unwrap();
+        let watch = config::watch(&path, move || {
+            let _ = tell.send(());
+        })
+        .unwrap();
         Self {
             folder,
             path,
@@ -631,14 +662,7 @@ fn f88_delete_and_recreate() {
 fn f89_a_fifo_in_its_place_does_not_stop_the_watch() {
     let watched = Watched::file();
     fs::remove_file(&watched.path).unwrap();
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &watched.path,
-        rustix::fs::FileType::Fifo,
-        0o600.into(),
-        0,
-    )
-    .unwrap();
+    mkfifo(&watched.path);
     watched.stirred();
     assert!(refused(&watched.path).contains("FIFO"));
     fs::remove_file(&watched.path).unwrap();
@@ -652,7 +676,12 @@ fn a_dropped_watch_is_silent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hub.toml");
     let (tell, told) = mpsc::channel();
-    drop(config::watch(&path, move || drop(tell.send(()))).unwrap());
+    drop(
+        config::watch(&path, move || {
+            let _ = tell.send(());
+        })
+        .unwrap(),
+    );
     fs::write(&path, GOOD).unwrap();
     assert!(
         matches!(told.recv(), Err(mpsc::RecvError)),
