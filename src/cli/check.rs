@@ -1,1 +1,86 @@
-//! `hubward check`.
+//! `hubward check`: says what is wrong with `hub.toml`, to a person, a program or GitHub.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::config::{self, Diagnostic, Rejected, report};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The file to check [default: the one that `serve` would read]
+    file: Option<PathBuf>,
+
+    /// How to tell what was found
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Drawn under the lines
+    Human,
+    /// One JSON object
+    Json,
+    /// Workflow commands, shown beside the lines of a change
+    Github,
+}
+
+/// 0 if the file can be used, with or without warnings; 2 if not. The report is what was asked for, so it goes to
+/// stdout.
+pub fn run(args: Args, config_flag: Option<PathBuf>, color: bool) -> u8 {
+    let flag = args.file.or(config_flag);
+    let (found, valid) = match config::find(flag.as_deref()) {
+        Ok(path) => check(&path, args.format, color),
+        Err(missing) => {
+            let diagnostic = Diagnostic::of_file(missing.to_string());
+            (
+                told(&[diagnostic], "", Path::new("hub.toml"), args.format, color),
+                false,
+            )
+        }
+    };
+    // A reader that closed the pipe has read enough.
+    let _ = std::io::stdout().lock().write_all(found.as_bytes());
+    if valid { 0 } else { 2 }
+}
+
+fn check(path: &Path, format: Format, color: bool) -> (String, bool) {
+    match config::read(path) {
+        Ok(loaded) => {
+            let mut out = told(&loaded.warnings, &loaded.text, path, format, color);
+            if format == Format::Human {
+                let plural = if loaded.config.upstreams.len() == 1 {
+                    ""
+                } else {
+                    "s"
+                };
+                let count = loaded.config.upstreams.len();
+                out.push_str(&format!(
+                    "{}: ok, {count} upstream{plural}\n",
+                    path.display()
+                ));
+            }
+            (out, true)
+        }
+        Err(Rejected {
+            text, diagnostics, ..
+        }) => (
+            told(
+                &diagnostics,
+                text.as_deref().unwrap_or_default(),
+                path,
+                format,
+                color,
+            ),
+            false,
+        ),
+    }
+}
+
+fn told(found: &[Diagnostic], text: &str, path: &Path, format: Format, color: bool) -> String {
+    match format {
+        Format::Human => report::draw(found, text, path, color),
+        Format::Json => report::json(found, text, path) + "\n",
+        Format::Github => report::github(found, path),
+    }
+}

@@ -1,1 +1,344 @@
-//! From text to meaning.
+//! From text to meaning: `hub.toml` becomes a [`Config`], or a drawn list of what is wrong with it.
+//!
+//! [`Config`] is what is *meant*: complete, valid, every default filled in, every path resolved. What is *written*
+//! lives in `file.rs` and `upstream.rs` and never leaves this folder. Everything is pure but [`read`], [`find`] and
+//! [`watch`].
+//!
+//! Invariant: a `Config` in hand is one the hub can run. Nobody validates it again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+mod address;
+mod disk;
+mod expand;
+mod file;
+mod hub;
+mod keys;
+mod lint;
+mod name;
+pub mod plan;
+pub mod report;
+mod upstream;
+mod value;
+mod watch;
+
+pub use address::Bind;
+pub use disk::{Loaded, NotFound, Rejected, find, read};
+pub use expand::Text;
+pub use file::parse;
+pub use name::{Name, NameError};
+pub use plan::{Plan, plan};
+pub use report::{Diagnostic, Severity};
+pub use watch::{Watch, WatchError, watch};
+
+/// Everything the daemon was told.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    pub hub: HubConfig,
+    pub upstreams: BTreeMap<Name, UpstreamConfig>,
+}
+
+/// `[hub]`: what concerns all upstreams alike.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HubConfig {
+    /// Where to listen; never empty. A change needs a new process.
+    pub bind: Vec<Bind>,
+    /// What clients type, when that is not what we bind to.
+    pub public_url: Option<url::Url>,
+    /// Under which paths every upstream is mounted: `""` for the root, else `"/a/b"` without a slash at the end.
+    pub prefixes: Vec<String>,
+    /// The upstream that is also at `/mcp` and `/sse`; it exists.
+    pub default: Option<Name>,
+    /// `Host` values accepted beside loopback and `public_url`; lower case, `host` or `host:port`.
+    pub allowed_hosts: Vec<String>,
+    /// Browser origins accepted beside the hub's own, as a browser spells them; or exactly `["any"]`.
+    pub allowed_origins: Vec<String>,
+    /// How long calls may go on after the signal to stop.
+    pub drain_timeout: Duration,
+    /// Threads that serve; `None` is one per core. A change needs a new process.
+    pub workers: Option<usize>,
+    pub limits: Limits,
+    pub log: LogConfig,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            bind: vec![Bind {
+                host: "127.0.0.1".into(),
+                port: 8808,
+            }],
+            public_url: None,
+            prefixes: vec![String::new()],
+            default: None,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            drain_timeout: Duration::from_secs(30),
+            workers: None,
+            limits: Limits::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// `[hub.limits]`: the maximum of everything that could otherwise grow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// One request's body. Tool arguments are small; this leaves room for a pasted image.
+    pub body_bytes_max: usize,
+    /// One message from an upstream. Larger than a body: results carry files.
+    pub message_bytes_max: usize,
+    /// Sessions alive in the whole hub.
+    pub sessions_max: usize,
+    /// A session nobody used for this long is ended.
+    pub session_idle_timeout: Duration,
+    /// Events kept per stream for `Last-Event-ID`.
+    pub replay_events_max: usize,
+    /// Bytes kept per session for `Last-Event-ID`: a thousand large events must not fill the memory.
+    pub replay_bytes_max: usize,
+    /// Calls running at once, per upstream.
+    pub calls_in_flight_max: usize,
+    /// TCP connections; below the usual descriptor limit of a service.
+    pub connections_max: usize,
+    /// Open event streams.
+    pub streams_max: usize,
+    /// Calls that wait, per upstream, for it to start.
+    pub queue_max: usize,
+    /// Children starting at once: interpreters that start together starve each other.
+    pub starts_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 4 << 20,
+            message_bytes_max: 16 << 20,
+            sessions_max: 10_000,
+            session_idle_timeout: Duration::from_secs(30 * 60),
+            replay_events_max: 1000,
+            replay_bytes_max: 4 << 20,
+            calls_in_flight_max: 1024,
+            connections_max: 25_000,
+            streams_max: 10_000,
+            queue_max: 1024,
+            starts_max: 4,
+        }
+    }
+}
+
+/// `[hub.log]`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LogConfig {
+    pub level: Level,
+    pub format: Format,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Level {
+    pub const WORDS: [(&str, Level); 5] = [
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+        ("trace", Level::Trace),
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// For whom the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    #[default]
+    Human,
+    Json,
+}
+
+/// `[upstreams.<name>]`: one MCP server that the hub runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpstreamConfig {
+    /// `false`: known, shown, and never started.
+    pub enabled: bool,
+    /// `false`: a missing variable or file fails this upstream only; see `unavailable`.
+    pub required: bool,
+    /// The program: looked up in PATH, unless it holds a slash; then it is absolute.
+    pub command: Text,
+    pub args: Vec<Text>,
+    /// Variables set on top of what is inherited.
+    pub env: BTreeMap<String, Text>,
+    pub inherit_env: InheritEnv,
+    /// Absolute, if the folder of the file is.
+    pub cwd: PathBuf,
+    pub isolation: Isolation,
+    pub start: Start,
+    /// Processes of this upstream at once.
+    pub process_max: usize,
+    /// From the start of the process to the end of its handshake.
+    pub start_timeout: Duration,
+    /// The longest call.
+    pub request_timeout: Duration,
+    /// A process nobody uses is stopped after this; zero is never.
+    pub idle_timeout: Duration,
+    /// Each rung of the stop ladder.
+    pub stop_timeout: Duration,
+    /// `false`: at a change the old process stops before the new one starts.
+    pub overlap: bool,
+    /// `true`: a line on stdout that is not JSON is a failure.
+    pub strict_stdout: bool,
+    /// `true`: an error tells callers the last lines of stderr too.
+    pub expose_errors: bool,
+    pub restart: Restart,
+    /// Why it cannot run, when a variable or file it names is missing and that is forgiven (`required = false`, or
+    /// the upstream is disabled). Names the variable, never a value. Nobody writes this; it is found.
+    pub unavailable: Option<String>,
+}
+
+impl UpstreamConfig {
+    /// An upstream with every default.
+    pub fn new(command: impl Into<Text>, cwd: PathBuf) -> Self {
+        Self {
+            enabled: true,
+            required: true,
+            command: command.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            inherit_env: InheritEnv::default(),
+            cwd,
+            isolation: Isolation::default(),
+            start: Start::default(),
+            process_max: 64,
+            start_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(5 * 60),
+            idle_timeout: Duration::from_secs(30 * 60),
+            stop_timeout: Duration::from_secs(5),
+            overlap: true,
+            strict_stdout: false,
+            expose_errors: false,
+            restart: Restart::default(),
+            unavailable: None,
+        }
+    }
+}
+
+/// Which of the hub's own variables a child sees.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum InheritEnv {
+    /// [`SAFE_ENV`]: what programs need to find themselves at home, and no secrets.
+    #[default]
+    Safe,
+    All,
+    Names(Vec<String>),
+}
+
+/// What [`InheritEnv::Safe`] lets through.
+pub const SAFE_ENV: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "TERM",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "XDG_RUNTIME_DIR",
+    // Without these a Windows program does not even find its libraries.
+    #[cfg(windows)]
+    "SYSTEMROOT",
+    #[cfg(windows)]
+    "USERPROFILE",
+    #[cfg(windows)]
+    "APPDATA",
+    #[cfg(windows)]
+    "LOCALAPPDATA",
+    #[cfg(windows)]
+    "TEMP",
+    #[cfg(windows)]
+    "PATHEXT",
+];
+
+impl InheritEnv {
+    /// Whether a child sees the hub's own variable of this name.
+    pub fn admits(&self, variable: &str) -> bool {
+        match self {
+            InheritEnv::Safe => SAFE_ENV.contains(&variable),
+            InheritEnv::All => true,
+            InheritEnv::Names(names) => names.iter().any(|name| name == variable),
+        }
+    }
+}
+
+/// Who shares a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// One per session. Right for every upstream.
+    #[default]
+    Session,
+    /// A pool; one is leased to each call.
+    Call,
+    /// One for all.
+    Shared,
+}
+
+/// When the first process starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    #[default]
+    Lazy,
+    Eager,
+}
+
+/// How often, and how soon, a dead process is started again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restart {
+    /// More than this many deaths within `period`, and the upstream has failed.
+    pub max: usize,
+    pub period: Duration,
+    /// The first wait; it doubles up to `backoff_max`.
+    pub backoff_min: Duration,
+    pub backoff_max: Duration,
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self {
+            max: 5,
+            period: Duration::from_secs(60),
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Addresses, origins, hosts and prefixes: small texts with a grammar of their own.
+//!
+//! Each parser gives the normal form, or one sentence about what is wrong. The sentence never repeats the text: it may
+//! have come from a variable.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use url::{Host, Position, Url};
+
+/// A place to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// A name or an IP address, an IPv6 one without its brackets.
+    pub host: String,
+    /// 0 lets the system choose.
+    pub port: u16,
+}
+
+impl Bind {
+    /// Whether only this machine can reach it. A name counts only if it is `localhost`: what others resolve to may
+    /// change behind our back.
+    pub fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => self.host == "localhost",
+        }
+    }
+
+    pub(super) fn parse(written: &str) -> Result<Self, String> {
+        if written.starts_with("unix:") {
+            return Err("unix sockets are not supported by this version".into());
+        }
+        if written.starts_with("https://") {
+            return Err("https is not supported by this version".into());
+        }
+        let address = written.strip_prefix("http://").unwrap_or(written);
+        let address = address.strip_suffix('/').unwrap_or(address);
+        if address.parse::<Ipv6Addr>().is_ok() {
+            return Err("an IPv6 address needs brackets and a port, such as \"[::1]:8808\"".into());
+        }
+        let Some((host, port)) = address.rsplit_once(':') else {
+            return Err("the port is missing, as in \"127.0.0.1:8808\"".into());
+        };
+        let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        let port = match port.parse() {
+            Ok(port) if digits => port,
+            _ => return Err("a port is a number from 0 to 65535".into()),
+        };
+        let host = match Host::parse(host) {
+            Ok(Host::Domain(name)) if is_domain(&name) => name,
+            Ok(Host::Ipv4(address)) => address.to_string(),
+            Ok(Host::Ipv6(address)) => address.to_string(),
+            _ => {
+                return Err(
+                    "no such host can exist; 127.0.0.1, [::1] and localhost are the usual ones"
+                        .into(),
+                );
+            }
+        };
+        Ok(Bind { host, port })
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+fn is_domain(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+/// `public_url`: an http(s) address with nothing behind the path.
+pub(super) fn public_url(written: &str) -> Result<Url, String> {
+    let begins = |word: &str| {
+        written
+            .get(..word.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(word))
+    };
+    if !begins("http://") && !begins("https://") {
+        return Err("it begins with http:// or https://".into());
+    }
+    let url = Url::parse(written).map_err(|error| error.to_string().to_lowercase())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it holds no user and no password".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("it ends with its path: no `?` and no `#`".into());
+    }
+    Ok(url)
+}
+
+/// An origin as a browser sends it: scheme, host, and the port unless it is the scheme's own.
+pub(super) fn origin(written: &str) -> Result<String, String> {
+    const FORM: &str = "an origin is scheme://host or scheme://host:port, and nothing more";
+    let Ok(url) = Url::parse(written) else {
+        return Err(FORM.into());
+    };
+    let bare =
+        url.username().is_empty() && url.password().is_none() && &url[Position::AfterPort..] == "/";
+    let bare =
+        bare || &url[Position::BeforeUsername..] == &url[Position::BeforeHost..Position::AfterPort];
+    if url.host_str().is_none_or(str::is_empty) || !bare || written.ends_with('/') {
+        return Err(FORM.into());
+    }
+    Ok(url[..Position::AfterPort].to_lowercase())
+}
+
+/// A `Host` value: a name or an address, perhaps with a port.
+pub(super) fn host(written: &str) -> Result<String, String> {
+    let url = Url::parse(&format!("http://{written}/")).ok();
+    let plain = !written.contains(['/', '@', '?', '#', '\\', '*'])
+        && !written.contains(char::is_whitespace);
+    match url.as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) if !is_domain(name) => Err("this is not a host".into()),
+        Some(_) if plain => Ok(written.to_ascii_lowercase()),
+        _ => Err(
+            "a host is written alone or with its port: \"mcp.example.com\", \"10.0.0.7:8808\""
+                .into(),
+        ),
+    }
+}
+
+/// First segments that the hub answers itself, so that a prefix there would hide a page or be hidden by one.
+const PREFIX_TAKEN: [&str; 4] = ["api", "assets", "readyz", ".well-known"];
+
+/// `"/"` becomes `""`, `"/a/b/"` becomes `"/a/b"`.
+pub(super) fn prefix(written: &str) -> Result<String, String> {
+    let Some(inner) = written.strip_prefix('/') else {
+        return Err("a prefix begins with `/`".into());
+    };
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    if inner.is_empty() {
+        return if written.len() <= 1 {
+            Ok(String::new())
+        } else {
+            Err("a segment of it is empty".into())
+        };
+    }
+    for segment in inner.split('/') {
+        if segment.is_empty() {
+            return Err("a segment of it is empty".into());
+        }
+        if segment == "." || segment == ".." {
+            return Err("`.` and `..` cannot be segments of it".into());
+        }
+        let odd = |c: &char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '~' | '-');
+        if let Some(odd) = segment.chars().find(odd) {
+            return Err(format!(
+                "{odd:?} cannot stand in it; letters, digits, `.`, `_`, `~` and `-` can"
+            ));
+        }
+    }
+    let first = inner.split('/').next().unwrap_or_default();
+    if PREFIX_TAKEN.contains(&first) {
+        return Err(format!("the hub answers under `/{first}` itself"));
+    }
+    Ok(format!("/{inner}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(got: Result<String, String>, written: &str, expected: Result<&str, &str>) {
+        match (&got, expected) {
+            (Ok(got), Ok(expected)) => assert_eq!(got, expected, "{written}"),
+            (Err(got), Err(part)) => assert!(got.contains(part), "{written}: {got}"),
+            _ => panic!("{written}: {got:?}"),
+        }
+    }
+
+    #[test]
+    fn binds() {
+        let check = |written: &str, expected| {
+            check(
+                Bind::parse(written).map(|b| b.to_string()),
+                written,
+                expected,
+            )
+        };
+        check("127.0.0.1:8808", Ok("127.0.0.1:8808"));
+        check("http://127.0.0.1:8808", Ok("127.0.0.1:8808"));
+        check("[::1]:0", Ok("[::1]:0"));
+        check("LocalHost:80", Ok("localhost:80"));
+        check("0.0.0.0:80", Ok("0.0.0.0:80"));
+        check("https://localhost:80", Err("https"));
+        check("unix:/run/x.sock", Err("unix"));
+        check("::1", Err("brackets"));
+        check("127.0.0.1", Err("port is missing"));
+        check("127.0.0.1:", Err("port is a number"));
+        check("127.0.0.1:+80", Err("port is a number"));
+        check("127.0.0.1:65536", Err("port is a number"));
+        check(":8808", Err("no such host"));
+        check("*:8808", Err("no such host"));
+        check("a b:1", Err("no such host"));
+        check("", Err("port is missing"));
+    }
+
+    #[test]
+    fn loopback() {
+        let check = |written: &str, expected| {
+            assert_eq!(
+                Bind::parse(written).map(|b| b.is_loopback()),
+                Ok(expected),
+                "{written}"
+            );
+        };
+        check("127.0.0.1:1", true);
+        check("127.9.9.9:1", true);
+        check("127.1:1", true);
+        check("[::1]:1", true);
+        check("[::ffff:127.0.0.1]:1", true);
+        check("localhost:1", true);
+        check("0.0.0.0:1", false);
+        check("0:1", false);
+        check("[::]:1", false);
+        check("10.0.0.1:1", false);
+        check("localhost.example.com:1", false);
+    }
+
+    #[test]
+    fn origins() {
+        let check = |written: &str, expected| check(origin(written), written, expected);
+        check("https://App.example.com", Ok("https://app.example.com"));
+        check("https://a.example:443", Ok("https://a.example"));
+        check("http://localhost:3000", Ok("http://localhost:3000"));
+        check("http://[::1]:3000", Ok("http://[::1]:3000"));
+        check("tauri://localhost", Ok("tauri://localhost"));
+        check("https://a.example/", Err("origin is"));
+        check("https://a.example/x", Err("origin is"));
+        check("https://u@a.example", Err("origin is"));
+        check("https://a.example?x", Err("origin is"));
+        check("a.example", Err("origin is"));
+        check("null", Err("origin is"));
+        check("*", Err("origin is"));
+        check("file:///", Err("origin is"));
+        check("any", Err("origin is"));
+    }
+
+    #[test]
+    fn hosts() {
+        let check = |written: &str, expected| check(host(written), written, expected);
+        check("MCP.example.com", Ok("mcp.example.com"));
+        check("10.0.0.7:8808", Ok("10.0.0.7:8808"));
+        check("[::1]:1", Ok("[::1]:1"));
+        check("http://x", Err("written alone"));
+        check("x/y", Err("written alone"));
+        check("a@b", Err("written alone"));
+        check("*.example.com", Err("not a host"));
+        check("", Err("written alone"));
+    }
+
+    #[test]
+    fn prefixes() {
+        let check = |written: &str, expected| check(prefix(written), written, expected);
+        check("/", Ok(""));
+        check("/servers/", Ok("/servers"));
+        check("/servers", Ok("/servers"));
+        check("/a/b", Ok("/a/b"));
+        check("a", Err("begins with"));
+        check("", Err("begins with"));
+        check("//", Err("empty"));
+        check("/a//b", Err("empty"));
+        check("/a/../b", Err("`..`"));
+        check("/{name}", Err("'{'"));
+        check("/a%2f", Err("'%'"));
+        check("/api/x", Err("itself"));
+    }
+
+    #[test]
+    fn public_urls() {
+        let check = |written: &str, expected| {
+            check(public_url(written).map(String::from), written, expected)
+        };
+        check("https://mcp.example.com", Ok("https://mcp.example.com/"));
+        check("http://x/hub", Ok("http://x/hub"));
+        check("mcp.example.com", Err("begins with"));
+        check("ftp://x", Err("begins with"));
+        check("https://u:p@x", Err("no user"));
+        check("https://x?y", Err("no `?`"));
+    }
+}

@@ -1,0 +1,361 @@
+//! What is written about one upstream, or in `[defaults]` about all; and how the two become an [`UpstreamConfig`].
+//!
+//! Every key may be missing here. The upstream's own key wins over `[defaults]`, and that over the built-in default;
+//! `env` and `restart` are joined key by key. References are followed last, when it is known whether a missing one is
+//! forgiven.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::expand::{Text, is_variable};
+use super::keys::{self, Section};
+use super::value::{Field, Reader, Zero, set};
+use super::{InheritEnv, Isolation, Restart, Start, UpstreamConfig, lint};
+
+/// As written; `None` is "not said".
+#[derive(Default, Clone)]
+pub(super) struct UpstreamFile {
+    enabled: Option<bool>,
+    required: Option<bool>,
+    command: Option<Spanned<String>>,
+    args: Option<Vec<Spanned<String>>>,
+    env: BTreeMap<String, Spanned<String>>,
+    inherit_env: Option<InheritEnv>,
+    cwd: Option<Spanned<String>>,
+    isolation: Option<Isolation>,
+    start: Option<Start>,
+    process_max: Option<usize>,
+    start_timeout: Option<Duration>,
+    request_timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    stop_timeout: Option<Duration>,
+    overlap: Option<bool>,
+    strict_stdout: Option<bool>,
+    expose_errors: Option<bool>,
+    restart: RestartFile,
+}
+
+#[derive(Default, Clone)]
+struct RestartFile {
+    max: Option<usize>,
+    period: Option<Duration>,
+    backoff_min: Option<Duration>,
+    backoff_max: Option<Duration>,
+    span: Option<Range<usize>>,
+}
+
+const MOMENT: Duration = Duration::from_millis(100);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl<'a> Reader<'a> {
+    /// One table under `[upstreams]`.
+    pub(super) fn upstream(
+        &mut self,
+        table: &'a DeTable<'a>,
+        field: &Field<'a>,
+        defaults: &UpstreamFile,
+    ) -> Option<UpstreamConfig> {
+        if let (Some((key, url)), None) = (table.get_key_value("url"), table.get("command")) {
+            // One sentence says it all; each of its other keys would only say it again.
+            self.unknown(&Field::new(&field.path, key, url), Section::Upstream);
+            return None;
+        }
+        // A number may be a reference too, so it must be known beforehand whether a missing one is forgiven. What is
+        // disabled is not started, so nothing it refers to is needed.
+        let said = |key: &str, default: Option<bool>| {
+            table
+                .get(key)
+                .and_then(|value| value.get_ref().as_bool())
+                .or(default)
+                .unwrap_or(true)
+        };
+        if !said("required", defaults.required) || !said("enabled", defaults.enabled) {
+            self.excused = Some(Vec::new());
+        }
+        self.forgivable = true;
+        let file = self
+            .upstream_file(table, &field.path, Section::Upstream)
+            .over(defaults);
+        let config = self.complete(file, table, field);
+        self.forgivable = false;
+        let reasons = self.excused.take().filter(|reasons| !reasons.is_empty());
+        config.map(|config| UpstreamConfig {
+            unavailable: reasons.map(|reasons| reasons.join("; ")),
+            ..config
+        })
+    }
+
+    /// The keys of an upstream, wherever they stand.
+    pub(super) fn upstream_file(
+        &mut self,
+        table: &'a DeTable<'a>,
+        path: &str,
+        section: Section,
+    ) -> UpstreamFile {
+        let mut file = UpstreamFile::default();
+        for (key, value) in table.iter() {
+            let field = Field::new(path, key, value);
+            match field.key {
+                "command" if section == Section::Defaults => {
+                    let finding = self
+                        .found
+                        .error(field.key_span, "`command` cannot be in [defaults]");
+                    finding.help("each upstream has its own command");
+                }
+                "enabled" => file.enabled = self.switch(&field),
+                "required" => file.required = self.switch(&field),
+                "command" => file.command = self.written(&field),
+                "args" => file.args = self.args(&field),
+                "env" => file.env = self.env(&field),
+                "inherit_env" => file.inherit_env = self.inherit_env(&field),
+                "cwd" => file.cwd = self.written(&field),
+                "isolation" => file.isolation = self.word(&field, &ISOLATION),
+                "start" => {
+                    file.start =
+                        self.word(&field, &[("lazy", Start::Lazy), ("eager", Start::Eager)])
+                }
+                "process_max" => file.process_max = self.count(&field, 1..=10_000),
+                "start_timeout" => {
+                    file.start_timeout = self.duration(&field, Zero::Refused, MOMENT..=HOUR)
+                }
+                "request_timeout" => {
+                    file.request_timeout = self.duration(&field, Zero::Refused, MOMENT..=DAY)
+                }
+                "idle_timeout" => {
+                    file.idle_timeout = self.duration(&field, Zero::Allowed, MOMENT..=DAY * 30)
+                }
+                "stop_timeout" => {
+                    file.stop_timeout = self.duration(&field, Zero::Allowed, MOMENT..=HOUR)
+                }
+                "overlap" => file.overlap = self.switch(&field),
+                "strict_stdout" => file.strict_stdout = self.switch(&field),
+                "expose_errors" => file.expose_errors = self.switch(&field),
+                "restart" => file.restart = self.restart(&field),
+                _ => self.unknown(&field, section),
+            }
+        }
+        file
+    }
+
+    fn args(&mut self, field: &Field<'a>) -> Option<Vec<Spanned<String>>> {
+        Some(
+            self.list(field)?
+                .iter()
+                .filter_map(|entry| self.written(entry))
+                .collect(),
+        )
+    }
+
+    fn env(&mut self, field: &Field<'a>) -> BTreeMap<String, Spanned<String>> {
+        let mut env = BTreeMap::new();
+        for (key, value) in self.table(field).into_iter().flat_map(DeTable::iter) {
+            let entry = Field::new(&field.path, key, value);
+            if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
+                self.found.error(
+                    entry.key_span,
+                    "a variable's name is not empty and holds no `=`",
+                );
+            } else if let Some(written) = self.written(&entry) {
+                env.insert(entry.key.to_owned(), written);
+            }
+        }
+        env
+    }
+
+    fn inherit_env(&mut self, field: &Field<'a>) -> Option<InheritEnv> {
+        match field.value.as_bool() {
+            Some(true) => return Some(InheritEnv::All),
+            Some(false) => return Some(InheritEnv::Names(Vec::new())),
+            None if !field.value.is_array() => {
+                self.wrong(field, "true, false, or a list of names")
+                    .help("such as inherit_env = [\"PATH\", \"HOME\"]");
+                return None;
+            }
+            None => {}
+        }
+        let mut names = Vec::new();
+        for entry in self.list(field)? {
+            let Some(text) = self.text(&entry) else {
+                continue;
+            };
+            if is_variable(text.expose()) {
+                names.push(text.expose().to_owned());
+            } else {
+                self.bad(&entry, "this cannot be the name of a variable");
+            }
+        }
+        Some(InheritEnv::Names(names))
+    }
+
+    fn restart(&mut self, field: &Field<'a>) -> RestartFile {
+        let mut file = RestartFile {
+            span: Some(field.span.clone()),
+            ..RestartFile::default()
+        };
+        for (key, value) in self.table(field).into_iter().flat_map(DeTable::iter) {
+            let field = Field::new(&field.path, key, value);
+            let second = Duration::from_secs(1);
+            let blink = Duration::from_millis(10);
+            match field.key {
+                "max" => file.max = self.count(&field, 0..=1000),
+                "period" => file.period = self.duration(&field, Zero::Refused, second..=DAY),
+                "backoff_min" => {
+                    file.backoff_min = self.duration(&field, Zero::Refused, blink..=HOUR)
+                }
+                "backoff_max" => {
+                    file.backoff_max = self.duration(&field, Zero::Refused, blink..=DAY)
+                }
+                _ => self.unknown(&field, Section::Restart),
+            }
+        }
+        file
+    }
+
+    /// Fills the gaps and follows the references. `None` only if something was found.
+    fn complete(
+        &mut self,
+        file: UpstreamFile,
+        table: &DeTable<'_>,
+        field: &Field<'a>,
+    ) -> Option<UpstreamConfig> {
+        let Some(written) = &file.command else {
+            // A key of the wrong type was told already, and so was a misspelt one.
+            let meant =
+                |key: &str| key == "cmd" || keys::nearest(key, ["command"].into_iter()).is_some();
+            if !table.keys().any(|key| meant(key.get_ref())) {
+                let title = format!("the upstream `{}` has no command", field.key);
+                let finding = self.found.error(field.key_span.clone(), title);
+                finding
+                    .label("what should it run?")
+                    .help("add command = \"…\", and args = [\"…\"] if it takes any");
+            }
+            return None;
+        };
+        let command = self.follow(written);
+        if command.expose().trim().is_empty() && !command.is_secret() {
+            let title = format!("the command of the upstream `{}` is empty", field.key);
+            self.found
+                .error(written.span(), title)
+                .help("name the program to run");
+            return None;
+        }
+        let written_args = file.args.unwrap_or_default();
+        let args: Vec<Text> = written_args.iter().map(|arg| self.follow(arg)).collect();
+        let placed = lint::placed(&args, &written_args);
+        lint::command_line(
+            &mut self.found,
+            field.key,
+            (&command, written.span()),
+            &placed,
+        );
+
+        let cwd = file.cwd.map(|cwd| self.follow(&cwd));
+        let folder = self.folder;
+        // A command with a slash is a path, and a path is relative to the file.
+        let local = |command: String| {
+            let path = command.contains('/') && Path::new(&command).is_relative();
+            if path {
+                folder.join(&command).to_string_lossy().into_owned()
+            } else {
+                command
+            }
+        };
+        let cwd = cwd.map_or_else(|| folder.to_path_buf(), |cwd| tidy(folder, cwd.expose()));
+        let mut config = UpstreamConfig::new(command.map(local), cwd);
+        config.args = args;
+        config.env = file
+            .env
+            .iter()
+            .map(|(key, value)| (key.clone(), self.follow(value)))
+            .collect();
+        set(&mut config.enabled, file.enabled);
+        set(&mut config.required, file.required);
+        set(&mut config.inherit_env, file.inherit_env);
+        set(&mut config.isolation, file.isolation);
+        set(&mut config.start, file.start);
+        set(&mut config.process_max, file.process_max);
+        set(&mut config.start_timeout, file.start_timeout);
+        set(&mut config.request_timeout, file.request_timeout);
+        set(&mut config.idle_timeout, file.idle_timeout);
+        set(&mut config.stop_timeout, file.stop_timeout);
+        set(&mut config.overlap, file.overlap);
+        set(&mut config.strict_stdout, file.strict_stdout);
+        set(&mut config.expose_errors, file.expose_errors);
+        config.restart = self.restart_complete(file.restart, field);
+        Some(config)
+    }
+
+    fn restart_complete(&mut self, file: RestartFile, field: &Field<'a>) -> Restart {
+        let mut restart = Restart::default();
+        set(&mut restart.max, file.max);
+        set(&mut restart.period, file.period);
+        set(&mut restart.backoff_min, file.backoff_min);
+        set(&mut restart.backoff_max, file.backoff_max);
+        if restart.backoff_min > restart.backoff_max {
+            let span = file.span.unwrap_or(field.key_span.clone());
+            let finding = self.found.error(
+                span,
+                format!("`{}.restart`: backoff_min exceeds backoff_max", field.path),
+            );
+            finding.help("the wait begins with backoff_min (500ms) and grows to backoff_max (30s)");
+        }
+        restart
+    }
+
+    /// The text, or a blank where a reference leads nowhere: then either an error stands in the report, or the
+    /// upstream is unavailable and the blank is never used.
+    fn follow(&mut self, written: &Spanned<String>) -> Text {
+        self.expand(written).unwrap_or_else(|| Text::secret(""))
+    }
+}
+
+const ISOLATION: [(&str, Isolation); 3] = [
+    ("session", Isolation::Session),
+    ("call", Isolation::Call),
+    ("shared", Isolation::Shared),
+];
+
+/// `folder/.` is `folder`: what is shown and compared should not depend on how it was put.
+fn tidy(folder: &Path, path: &str) -> std::path::PathBuf {
+    folder.join(path).components().collect()
+}
+
+impl UpstreamFile {
+    /// This, with `defaults` where it says nothing.
+    fn over(self, defaults: &UpstreamFile) -> Self {
+        let mut env = defaults.env.clone();
+        env.extend(self.env);
+        Self {
+            enabled: self.enabled.or(defaults.enabled),
+            required: self.required.or(defaults.required),
+            command: self.command,
+            args: self.args.or_else(|| defaults.args.clone()),
+            env,
+            inherit_env: self.inherit_env.or_else(|| defaults.inherit_env.clone()),
+            cwd: self.cwd.or_else(|| defaults.cwd.clone()),
+            isolation: self.isolation.or(defaults.isolation),
+            start: self.start.or(defaults.start),
+            process_max: self.process_max.or(defaults.process_max),
+            start_timeout: self.start_timeout.or(defaults.start_timeout),
+            request_timeout: self.request_timeout.or(defaults.request_timeout),
+            idle_timeout: self.idle_timeout.or(defaults.idle_timeout),
+            stop_timeout: self.stop_timeout.or(defaults.stop_timeout),
+            overlap: self.overlap.or(defaults.overlap),
+            strict_stdout: self.strict_stdout.or(defaults.strict_stdout),
+            expose_errors: self.expose_errors.or(defaults.expose_errors),
+            restart: RestartFile {
+                max: self.restart.max.or(defaults.restart.max),
+                period: self.restart.period.or(defaults.restart.period),
+                backoff_min: self.restart.backoff_min.or(defaults.restart.backoff_min),
+                backoff_max: self.restart.backoff_max.or(defaults.restart.backoff_max),
+                span: self.restart.span.or_else(|| defaults.restart.span.clone()),
+            },
+        }
+    }
+}

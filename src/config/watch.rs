@@ -1,0 +1,286 @@
+//! File events, settled, become "read it again".
+//!
+//! A watch on the file itself goes deaf at the first save that renames. So folders are watched: that of the path as it
+//! is written, and that of every link met on the way to the file. Whatever stirs there means "read it again", whatever
+//! its name: a swapped `..data` never names the file. Only `Access` does not count, for our own reading is one. Where
+//! no events come from (network file systems, overlays, a folder that was away) a look every two seconds finds what
+//! changed.
+//!
+//! Invariant: nothing here opens the file, so nothing here can block on a FIFO; and the folders are watched again
+//! *before* the callback, so that no change falls between.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use notify_debouncer_full::notify::{self, EventKind, RecommendedWatcher, RecursiveMode};
+use notify_debouncer_full::{DebounceEventResult, Debouncer, NoCache, new_debouncer_opt};
+
+/// An editor's save is over after this much silence.
+const SETTLED_AFTER: Duration = Duration::from_millis(100);
+
+/// How late a change is noticed that brings no event.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// As many links as the kernel follows.
+const LINKS_MAX: usize = 40;
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    tell: Sender<Stir>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why nothing can be watched. Missing events alone are no reason: then the two seconds do.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    #[error("cannot watch {}: {source}", path.display())]
+    Path { path: PathBuf, source: io::Error },
+    #[error("cannot start the thread that watches hub.toml: {0}")]
+    Thread(io::Error),
+}
+
+/// Calls `changed`, on a thread of its own, after every settled change that may concern the file. The content may be
+/// the same: the callback compares.
+pub fn watch(path: &Path, changed: impl Fn() + Send + 'static) -> Result<Watch, WatchError> {
+    let path = std::path::absolute(path).map_err(|source| WatchError::Path {
+        path: path.to_owned(),
+        source,
+    })?;
+    let (tell, stirs) = mpsc::channel();
+    let events = tell.clone();
+    let debouncer = new_debouncer_opt::<_, RecommendedWatcher, _>(
+        SETTLED_AFTER,
+        None,
+        move |result| {
+            if let Some(stir) = sift(result) {
+                // Nobody listens any more only when the watch is being dropped.
+                let _ = events.send(stir);
+            }
+        },
+        NoCache::new(),
+        // The chain of links is followed here; a watched folder that is a link is meant as where it leads.
+        notify::Config::default(),
+    );
+    let debouncer = debouncer
+        .inspect_err(|error| tracing::warn!(%error, "no file events; hub.toml is looked at every two seconds"))
+        .ok();
+    let mut watcher = Watcher {
+        path,
+        debouncer,
+        armed: BTreeMap::new(),
+        seen: None,
+    };
+    // Armed before we return: what changes from now on is noticed.
+    watcher.arm();
+    watcher.seen = Stamp::of(&watcher.path);
+    let thread = std::thread::Builder::new()
+        .name("config-watch".into())
+        .spawn(move || watcher.run(&stirs, changed))
+        .map_err(WatchError::Thread)?;
+    Ok(Watch {
+        tell,
+        thread: Some(thread),
+    })
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.tell.send(Stir::Stop);
+        if let Some(thread) = self.thread.take() {
+            // The callback may be the one who lets go of us.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+enum Stir {
+    /// Something happened; the paths that were moved or removed, for one of them may be a watched folder.
+    Events(Vec<PathBuf>),
+    Stop,
+}
+
+/// What of a settled batch is to be told.
+fn sift(result: DebounceEventResult) -> Option<Stir> {
+    let Ok(events) = result else {
+        // An overflow, say: something was lost, so something may have changed.
+        return Some(Stir::Events(Vec::new()));
+    };
+    let mut gone = Vec::new();
+    let mut any = false;
+    for event in events.into_iter().map(|event| event.event) {
+        any |= !matches!(event.kind, EventKind::Access(_));
+        if matches!(
+            event.kind,
+            EventKind::Remove(_) | EventKind::Modify(notify::event::ModifyKind::Name(_))
+        ) {
+            gone.extend(event.paths);
+        }
+    }
+    any.then_some(Stir::Events(gone))
+}
+
+struct Watcher {
+    path: PathBuf,
+    debouncer: Option<Debouncer<RecommendedWatcher, NoCache>>,
+    /// The watched folders, and who they were when the watch was set.
+    armed: BTreeMap<PathBuf, Option<Stamp>>,
+    /// The file when it was last told about.
+    seen: Option<Stamp>,
+}
+
+impl Watcher {
+    fn run(mut self, stirs: &Receiver<Stir>, changed: impl Fn()) {
+        loop {
+            let mut stirred = false;
+            match stirs.recv_timeout(LOOK_EVERY) {
+                Ok(Stir::Events(gone)) => {
+                    stirred = true;
+                    self.forget(&gone);
+                    // Two batches that are already here are one change.
+                    for stir in stirs.try_iter() {
+                        match stir {
+                            Stir::Events(gone) => self.forget(&gone),
+                            Stir::Stop => return,
+                        }
+                    }
+                }
+                Ok(Stir::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let moved = self.arm();
+            let now = Stamp::of(&self.path);
+            if stirred || moved || now != self.seen {
+                self.seen = now;
+                changed();
+            }
+        }
+    }
+
+    /// A folder that was moved or removed may come back as another one with the same number.
+    fn forget(&mut self, gone: &[PathBuf]) {
+        for path in gone {
+            if let Some(stamp) = self.armed.get_mut(path) {
+                *stamp = None;
+            }
+        }
+    }
+
+    /// Watches the folders that matter now. Tells whether that were others than before.
+    fn arm(&mut self) -> bool {
+        let Some(debouncer) = &mut self.debouncer else {
+            return false;
+        };
+        let wanted = folders(&self.path);
+        let mut moved = false;
+        self.armed.retain(|folder, _| {
+            let keep = wanted.contains(folder);
+            if !keep {
+                let _ = debouncer.unwatch(folder);
+                moved = true;
+            }
+            keep
+        });
+        for folder in wanted {
+            let stamp = Stamp::of(&folder).map(Stamp::identity);
+            if stamp.is_some() && self.armed.get(&folder) == Some(&stamp) {
+                continue;
+            }
+            // The old watch hangs on the old folder, or on nothing.
+            let _ = debouncer.unwatch(&folder);
+            match debouncer.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.armed.insert(folder, stamp);
+                    moved = true;
+                }
+                // Away for now, or the system is out of watches: the next look tries again.
+                Err(error) => {
+                    tracing::debug!(folder = %folder.display(), %error, "cannot watch a folder of hub.toml");
+                    self.armed.remove(&folder);
+                }
+            }
+        }
+        moved
+    }
+}
+
+/// The folder of the path, that of every link on the way, and that of the file at its end.
+fn folders(path: &Path) -> BTreeSet<PathBuf> {
+    let mut found: BTreeSet<PathBuf> = path.parent().map(Path::to_owned).into_iter().collect();
+    let mut ahead: VecDeque<PathBuf> = path
+        .components()
+        .map(|part| PathBuf::from(part.as_os_str()))
+        .collect();
+    let mut here = PathBuf::new();
+    let mut links = 0;
+    while let Some(part) = ahead.pop_front() {
+        if part.as_os_str() == ".." {
+            here.pop();
+            continue;
+        }
+        let next = here.join(&part);
+        match std::fs::read_link(&next) {
+            Ok(target) if links < LINKS_MAX => {
+                links += 1;
+                found.insert(here.clone());
+                let parts = target
+                    .components()
+                    .filter(|part| *part != Component::CurDir);
+                for (at, part) in parts
+                    .map(|part| PathBuf::from(part.as_os_str()))
+                    .enumerate()
+                {
+                    ahead.insert(at, part);
+                }
+                // An absolute target begins with the root, and joining that starts anew by itself.
+            }
+            _ => here = next,
+        }
+    }
+    found.extend(here.parent().map(Path::to_owned));
+    found
+}
+
+/// Enough of a file's inode to see that it is another one or was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    /// `None` if there is nothing, or nothing we may see.
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        #[cfg(unix)]
+        let (device, inode) = {
+            use std::os::unix::fs::MetadataExt;
+            (metadata.dev(), metadata.ino())
+        };
+        #[cfg(not(unix))]
+        let (device, inode) = (0, 0);
+        Some(Self {
+            device,
+            inode,
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+        })
+    }
+
+    /// A folder changes with each entry, and stays the same folder.
+    fn identity(self) -> Self {
+        Self {
+            len: 0,
+            modified: None,
+            ..self
+        }
+    }
+}
