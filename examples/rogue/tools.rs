@@ -111,7 +111,7 @@ pub fn run(call: Call, params: &Value) {
     }
 }
 
-/// So many bytes in lines of up to 80; also the work of `--stderr-flood`.
+/// Writes so many bytes in lines of up to 80; also the work of `--stderr-flood`.
 pub fn flood_stderr(bytes: usize) {
     let line = [[b'e'; 79].as_slice(), b"\n"].concat();
     let flood: Vec<u8> = line.iter().copied().cycle().take(bytes).collect();

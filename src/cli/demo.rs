@@ -369,4 +369,17 @@ mod tests {
             2
         );
     }
+
+    #[test]
+    fn the_shell_answers_what_it_was_sent_and_ends_with_its_input() {
+        let (sender, lines) = mpsc::sync_channel(2);
+        for id in [1, 2] {
+            let ping = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+            sender.send(ping.into_bytes()).unwrap();
+        }
+        drop(sender);
+        let mut output = Vec::new();
+        serve(&lines, &mut output).unwrap();
+        assert_eq!(String::from_utf8(output).unwrap().lines().count(), 2);
+    }
 }

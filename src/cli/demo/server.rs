@@ -27,6 +27,7 @@ const LEVELS: [&str; 8] = [
 /// Calls that wait, for time or for the client. More is a loop in the caller.
 const CALLS_IN_FLIGHT_MAX: usize = 256;
 const TOOLS_ADDED_MAX: usize = 32;
+
 /// Why a request failed: the code and text of its error.
 pub type Refusal = (i32, String);
 
@@ -112,8 +113,8 @@ impl Demo {
                 continue;
             };
             let text = format!(
-                "Done after {} seconds, in {} steps.",
-                slow.seconds, slow.steps
+                "Done: {} s, {} of {} steps.",
+                slow.seconds, slow.step, slow.steps
             );
             self.log("info", &text);
             self.out.push(response(&slow.id, Ok(content(&text))));
@@ -208,7 +209,7 @@ impl Demo {
                 match tools::slow(id, arguments, token, now) {
                     Ok(_) if self.is_full() => Err(TOO_BUSY.to_owned()),
                     Ok(slow) => {
-                        self.log("info", &format!("{} seconds to go", slow.seconds));
+                        self.log("info", &format!("{} s to go", slow.seconds));
                         self.slow.insert(id.to_string(), slow);
                         return Ok(Outcome::Later);
                     }
