@@ -3,7 +3,12 @@
 //! A link is two bounded queues of messages. It ends when its `from` queue closes; what it stood for is
 //! asked to end by dropping every sender of its `to` queue.
 
+pub mod keeper;
+mod ladder;
+pub mod orphans;
 pub mod process;
+mod pump;
+mod stderr;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
