@@ -66,7 +66,7 @@ mod linux {
     /// Longest time of ending what is left.
     const TIME_MAX: Duration = Duration::from_secs(5);
     /// Longest wait for the keeper to end in turn.
-    const QUIT_MAX: Duration = Duration::from_millis(500);
+    const QUIT_MAX: Duration = Duration::from_secs(2);
     const PAUSE: Duration = Duration::from_millis(10);
 
     #[derive(Debug)]

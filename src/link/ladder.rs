@@ -154,6 +154,10 @@ impl Family {
         while self.group.is_alive() {
             time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(20));
+            // Their new parent may be in no hurry to reap them.
+            if pause > Duration::from_millis(8) && self.group.is_dead() {
+                return;
+            }
         }
     }
 
@@ -187,6 +191,23 @@ impl Group {
         rustix::process::test_kill_process_group(self.0).is_ok()
     }
 
+    /// Whether its members are all zombies.
+    #[cfg(target_os = "linux")]
+    fn is_dead(self) -> bool {
+        let Ok(all) = std::fs::read_dir("/proc") else { return false };
+        let group = self.number().to_string();
+        !all.flatten().filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok()).any(|stat| {
+            // After the name, in parentheses, which may hold any: state, parent, group.
+            let mut rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+            rest.next().is_some_and(|state| !matches!(state, "Z" | "X")) && rest.nth(1) == Some(&group)
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn is_dead(self) -> bool {
+        false
+    }
+
     fn terminate(self) {
         let _ = rustix::process::kill_process_group(self.0, rustix::process::Signal::TERM);
     }
@@ -213,6 +234,10 @@ impl Group {
 
     fn is_alive(self) -> bool {
         false
+    }
+
+    fn is_dead(self) -> bool {
+        true
     }
 
     fn terminate(self) {}

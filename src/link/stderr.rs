@@ -45,7 +45,7 @@ impl Stderr {
     pub(super) fn tail(&self, lines: usize) -> Vec<String> {
         let tail = self.lock();
         let partial = (!tail.partial.is_empty()).then_some(&tail.partial);
-        let mut last: Vec<_> = partial.into_iter().chain(tail.lines.iter().rev()).take(lines).collect();
+        let mut last: Vec<_> = partial.into_iter().chain(tail.lines.iter().rev()).take(lines.min(LINES_MAX)).collect();
         last.reverse();
         last.into_iter().map(|line| escape(line)).collect()
     }
