@@ -4,7 +4,12 @@
 //! asked to end by dropping every sender of its `to` queue.
 
 pub mod connection;
+pub mod keeper;
+mod ladder;
+pub mod orphans;
 pub mod process;
+mod pump;
+mod stderr;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
