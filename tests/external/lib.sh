@@ -52,10 +52,11 @@ leftovers() {
 
 stop_hub() { # ends the hub as systemd would; everything it started has to be gone with it
   [ -n "$HUB_PID" ] || return 0
-  local pid=$HUB_PID n left; HUB_PID=
-  kill -TERM "$pid" 2> /dev/null
+  local pid=$HUB_PID n left gone=; HUB_PID=
+  kill -TERM "$pid" 2> /dev/null || gone=yes
   for n in $(seq 150); do kill -0 "$pid" 2> /dev/null || break; sleep 0.1; done
-  if kill -0 "$pid" 2> /dev/null; then fail "hub - stop: alive 15 s after SIGTERM"; kill -KILL "$pid"; else ok "hub - stop"; fi
+  if [ -n "$gone" ]; then fail "hub - stop: it had ended by itself"
+  elif kill -0 "$pid" 2> /dev/null; then fail "hub - stop: alive 15 s after SIGTERM"; kill -KILL "$pid"; else ok "hub - stop"; fi
   wait "$pid" 2> /dev/null
   [ -d /proc/self ] || return 0
   left=$(leftovers)

@@ -41,7 +41,7 @@ npm_part() { # npm_part FOLDER PACKAGE@VERSION...
   echo "setup: $folder: $*"
   rm -rf "${DIR:?}/$folder"; mkdir -p "$DIR/$folder"
   echo '{"private":true,"type":"module"}' > "$DIR/$folder/package.json"
-  (cd "$DIR/$folder" && retry npm install --no-audit --no-fund --no-package-lock --loglevel=error --save-exact "$@" > /dev/null)
+  (cd "$DIR/$folder" && retry npm install --no-audit --no-fund --no-package-lock --no-update-notifier --loglevel=error --save-exact "$@" > /dev/null)
   echo "$*" > "$DIR/$folder/.versions"
 }
 pip_part() { # pip_part FOLDER PACKAGE==VERSION...
