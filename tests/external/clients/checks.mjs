@@ -1,0 +1,166 @@
+// What every client program checks at the five real servers, whatever SDK is behind `conn`:
+//   conn.list()             names of the tools
+//   conn.call(name, args)   text of the result; throws when the tool says isError
+// One line per check: "ok CLIENT SERVER WHAT" or "FAIL CLIENT SERVER WHAT: REASON".
+export const sleep = (ms) => new Promise((ok) => setTimeout(ok, ms));
+export const limit = (ms, what, promise) => {
+  let timer;
+  return Promise.race([promise, new Promise((_, no) => { timer = setTimeout(() => no(new Error(`${what}: nothing within ${ms} ms`)), ms); })])
+    .finally(() => clearTimeout(timer));
+};
+export const expect = (condition, message) => { if (!condition) throw new Error(message); };
+export const until = async (ms, what, condition) => {
+  for (const end = Date.now() + ms; Date.now() < end; await sleep(25)) if (condition()) return;
+  throw new Error(`${what}: nothing within ${ms} ms`);
+};
+export const textOf = (result) => {
+  const text = (result.content ?? []).filter((c) => c.type === 'text').map((c) => c.text).join('\n');
+  if (result.isError) throw new Error(`isError: ${text.slice(0, 200)}`);
+  return text;
+};
+
+export function reporter(client) {
+  let failed = 0;
+  // The SDKs report some stream errors out of band: a check that suffers from one fails by itself.
+  process.on('unhandledRejection', (e) => console.error(`${client}: unhandled: ${e?.stack ?? e}`));
+  setTimeout(() => { console.log(`FAIL ${client} - the whole program: out of time`); process.exit(1); },
+    Number(process.env.CLIENT_LIMIT_MS ?? 180_000)).unref();
+  return {
+    async check(server, what, fn, ms = 30_000) {
+      try {
+        const note = await limit(ms, what, (async () => fn())());
+        console.log(`ok ${client} ${server} ${what}${note ? ` (${note})` : ''}`);
+        return true;
+      } catch (e) {
+        failed += 1;
+        console.log(`FAIL ${client} ${server} ${what}: ${String(e?.message ?? e).replace(/\s+/g, ' ').slice(0, 300)}`);
+        if (e?.stack) console.error(`${client} ${server} ${what}: ${e.stack}`);
+        return false;
+      }
+    },
+    exit() { process.exit(failed ? 1 : 0); },
+  };
+}
+
+const has = async (conn, ...names) => {
+  const tools = await conn.list();
+  for (const n of names) expect(tools.includes(n), `no tool ${n} among ${tools.join()}`);
+  return `${tools.length} tools`;
+};
+
+/** Per server: what must be listed, and one call with the result checked. */
+export const SERVERS = {
+  everything: (client) => ({
+    listed: ['echo', 'get-sum'],
+    what: 'get-sum', args: { a: 19, b: 23 },
+    verify: (text) => expect(text.includes('42'), text),
+  }),
+  memory: (client) => {
+    const name = `entity-of-${client}-${process.pid}`;
+    return {
+      listed: ['create_entities', 'read_graph'],
+      before: (call) => call('create_entities', { entities: [{ name, entityType: 'test', observations: ['remembers grüße'] }] }),
+      what: 'search_nodes', args: { query: name },
+      verify: (text) => expect(text.includes(name) && text.includes('remembers grüße'), text),
+    };
+  },
+  filesystem: () => ({
+    listed: ['read_text_file', 'write_file', 'list_directory'],
+    what: 'read_text_file', args: { path: `${process.env.EXT_FILES}/hello.txt` },
+    verify: (text) => expect(text.trim() === 'hello from a file', text),
+  }),
+  time: () => ({
+    listed: ['get_current_time', 'convert_time'],
+    what: 'convert_time', args: { source_timezone: 'UTC', time: '12:00', target_timezone: 'Asia/Tokyo' },
+    verify: (text) => expect(/T21:00:00\+09:00/.test(text), text),
+  }),
+  git: () => ({
+    listed: ['git_status', 'git_log'],
+    what: 'git_log', args: { repo_path: process.env.EXT_REPO },
+    verify: (text) => expect(text.includes('the only commit'), text),
+  }),
+};
+
+/** Connects to each server, lists, calls, closes. `open(server)` gives a conn with close(). */
+export async function basics({ check }, client, open, servers = Object.keys(SERVERS)) {
+  for (const server of servers) {
+    let conn;
+    const s = SERVERS[server](client);
+    if (!await check(server, 'connect', async () => { conn = await open(server); return conn.note; })) continue;
+    await check(server, 'tools/list', () => has(conn, ...s.listed));
+    await check(server, s.what, async () => { await s.before?.(conn.call); s.verify(await conn.call(s.what, s.args)); });
+    await check(server, 'close', () => conn.close());
+  }
+}
+
+/**
+ * The traffic in the other direction, at server-everything. `conn` brings besides list and call:
+ *   callWithProgress(name, args, onProgress)  and, where the revision has them,
+ *   setLevel(level), subscribe(uri), unsubscribe(uri), readResource(uri), getPrompt(name, args), complete(params)
+ *   seen = { log: [], updated: [], sampling: [], elicitation: [], roots: 0 }, filled by handlers
+ * The answers that the handlers have to give are ANSWERS.
+ */
+export const ANSWERS = {
+  sampling: { role: 'assistant', model: 'model-of-the-test', content: { type: 'text', text: 'sampled by the client' }, stopReason: 'endTurn' },
+  elicitation: { action: 'accept', content: { name: 'Ada of the test' } },
+  roots: { roots: [{ uri: 'file:///root-of-the-test', name: 'root-of-the-test' }] },
+};
+export async function features({ check }, conn, { streams = true } = {}) {
+  const on = (what, fn) => check('everything', what, fn);
+  await on('progress of a long call', async () => {
+    const got = [];
+    const text = await conn.callWithProgress('trigger-long-running-operation', { duration: 1, steps: 5 }, (p) => got.push(p.progress));
+    expect(text.includes('completed'), text);
+    // A client drops a note that arrives in one piece with the result: the last one may be missing.
+    expect(got.length >= 4 && got.every((p, i) => p === i + 1), `progress seen: ${got}`);
+    return `${got.length} of 5`;
+  });
+  await on('two calls at once', async () => {
+    const [slow, quick] = await Promise.all([
+      conn.call('trigger-long-running-operation', { duration: 0.5, steps: 1 }), conn.call('echo', { message: 'quick' })]);
+    expect(slow.includes('completed') && quick.includes('quick'), `${slow} / ${quick}`);
+  });
+  await on('sampling round trip', async () => {
+    const text = await conn.call('trigger-sampling-request', { prompt: 'a question', maxTokens: 10 });
+    expect(text.includes('sampled by the client'), text);
+    expect(JSON.stringify(conn.seen.sampling).includes('a question'), 'the handler saw another prompt');
+  });
+  await on('elicitation round trip', async () => {
+    const text = await conn.call('trigger-elicitation-request', {});
+    expect(text.includes('Ada of the test'), text);
+    expect(conn.seen.elicitation.length > 0, 'the handler was not called');
+  });
+  if (!streams) return;
+  await on('roots round trip', async () => {
+    const text = await conn.call('get-roots-list', {});
+    expect(text.includes('root-of-the-test'), text);
+    expect(conn.seen.roots > 0, 'the handler was not called');
+  });
+  await on('logging', async () => {
+    await conn.setLevel('debug');
+    await conn.call('toggle-simulated-logging', {});
+    await until(8000, 'log message', () => conn.seen.log.length > 0);
+    await conn.call('toggle-simulated-logging', {});
+    return conn.seen.log[0].level;
+  });
+  await on('subscribe and updated', async () => {
+    const uri = 'demo://resource/dynamic/text/1';
+    await conn.subscribe(uri);
+    await conn.call('toggle-subscriber-updates', {});
+    await until(8000, 'resource update', () => conn.seen.updated.includes(uri));
+    await conn.call('toggle-subscriber-updates', {});
+    await conn.unsubscribe(uri);
+  });
+  await on('resources/read', async () => {
+    const { contents } = await conn.readResource('demo://resource/dynamic/text/1');
+    expect(contents[0]?.text?.length > 0, JSON.stringify(contents));
+  });
+  await on('prompts/get', async () => {
+    const { messages } = await conn.getPrompt('args-prompt', { city: 'Zürich', state: 'ZH' });
+    expect(JSON.stringify(messages).includes('Zürich'), JSON.stringify(messages));
+  });
+  await on('completion', async () => {
+    const { completion } = await conn.complete({ ref: { type: 'ref/prompt', name: 'completable-prompt' }, argument: { name: 'department', value: 'E' } });
+    expect(completion.values.includes('Engineering'), JSON.stringify(completion));
+  });
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Everything: setup, conformance, servers. The closing line is "N passed, N failed".
+#   run.sh                 Environment: HUBWARD, HUBWARD_EXTERNAL_DIR (see setup.sh)
+set -uo pipefail
+HERE=$(cd "$(dirname "$0")" && pwd)
+RESULTS=$(mktemp "${TMPDIR:-/tmp}/hubward-results.XXXXXX"); export RESULTS
+PART=
+end() { local rc=$?; trap - EXIT INT TERM; [ -z "$PART" ] || { kill -TERM "$PART"; wait "$PART"; } 2> /dev/null; rm -f "$RESULTS"; exit "$rc"; }
+trap end EXIT; trap 'exit 130' INT; trap 'exit 143' TERM
+
+TIMES=""
+part() { # part NAME SECONDS COMMAND...
+  local name=$1 seconds=$2 rc began; shift 2; began=$(date +%s)
+  echo "== $name"
+  timeout -k 40 "$seconds" "$@" < /dev/null & PART=$!
+  wait "$PART"; rc=$?; PART=
+  TIMES="$TIMES$name $(($(date +%s) - began)) s, "
+  # A part that fails without a line of its own still counts.
+  if [ "$rc" != 0 ] && ! grep -q '^FAIL ' "$RESULTS"; then echo "FAIL $name - ended with $rc" | tee -a "$RESULTS"; fi
+  return "$rc"
+}
+
+if part setup 1200 bash "$HERE/setup.sh"; then
+  part conformance 1200 bash "$HERE/conformance.sh"
+  part servers 1200 bash "$HERE/servers.sh"
+fi
+
+echo
+echo "== result (${TIMES%, })"
+awk '
+  $2 == "conformance" { sub(/^ok /, "        "); sub(/^FAIL /, "FAIL    "); scores = scores $0 "\n"; next }
+  { if (!($2 in seen)) { seen[$2] = 1; order[++n] = $2 }
+    if (!($3 in cols)) { cols[$3] = 1; col[++m] = $3 }
+    if ($1 == "ok") good[$2, $3]++; else bad[$2, $3]++ }
+  END {
+    printf "%s\n%-24s", scores, ""
+    for (j = 1; j <= m; j++) printf "%12s", col[j] == "-" ? "itself" : col[j]
+    print ""
+    for (i = 1; i <= n; i++) {
+      printf "%-24s", order[i]
+      for (j = 1; j <= m; j++) {
+        g = good[order[i], col[j]] + 0; b = bad[order[i], col[j]] + 0
+        printf "%12s", g + b == 0 ? "." : b ? g " of " g + b : g
+      }
+      print ""
+    }
+  }' "$RESULTS"
+grep '^FAIL ' "$RESULTS"
+passed=$(grep -c '^ok ' "$RESULTS") failed=$(grep -c '^FAIL ' "$RESULTS")
+[ $((passed + failed)) -gt 0 ] || failed=1
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

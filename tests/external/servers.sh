@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Five real servers behind one hub, each used by every real client.
+#   servers.sh [CLIENT...]     e.g. servers.sh ts1-http py-sse; without arguments all of CLIENTS
+# Environment: HUBWARD, HUBWARD_EXTERNAL_DIR (see setup.sh), KEEP=1 keeps the temporary folder.
+set -uo pipefail
+. "$(dirname "$0")/lib.sh"
+CLIENTS="ts1-http ts1-sse ts2-legacy ts2-auto ts2-sse py-legacy py-auto py-sse inspector-http inspector-sse mcp-remote-http-only mcp-remote-sse-only mcp-remote-http-first"
+
+export EXT_DIR=$DIR EXT_FILES=$WORK/files EXT_REPO=$WORK/repo
+mkdir -p "$EXT_FILES" "$EXT_REPO" "$WORK/home"
+echo "hello from a file" > "$EXT_FILES/hello.txt"
+git -C "$EXT_REPO" init -q
+git -C "$EXT_REPO" -c user.name=test -c user.email=test@localhost -c commit.gpgsign=false commit -q --allow-empty -m "the only commit"
+
+PORT=$(free_port)
+cat > "$WORK/hub.toml" <<TOML
+[hub]
+bind = ["127.0.0.1:$PORT"]
+admin_socket = "$WORK/admin.sock"
+drain_timeout = "5s"
+
+[defaults]
+env = { ${MARK%%=*} = "${MARK#*=}" }
+inherit_env = ["PATH", "HOME"]
+
+[upstreams.everything]
+command = "$NODE"
+args = ["$DIR/servers/node_modules/.bin/mcp-server-everything", "stdio"]
+
+[upstreams.memory]
+command = "$NODE"
+args = ["$DIR/servers/node_modules/.bin/mcp-server-memory"]
+env = { ${MARK%%=*} = "${MARK#*=}", MEMORY_FILE_PATH = "$WORK/memory.jsonl" }
+
+[upstreams.filesystem]
+command = "$NODE"
+args = ["$DIR/servers/node_modules/.bin/mcp-server-filesystem", "$EXT_FILES"]
+
+[upstreams.time]
+command = "$DIR/py/bin/mcp-server-time"
+args = ["--local-timezone", "UTC"]
+
+[upstreams.git]
+command = "$DIR/py/bin/mcp-server-git"
+args = ["--repository", "$EXT_REPO"]
+TOML
+
+start_hub "$WORK/hub.toml" "$PORT" || exit 1
+for server in everything memory filesystem time git; do
+  for way in mcp sse; do
+    if grep -qF "$BASE/$server/$way" "$WORK/hub.out"; then ok "hub $server prints its /$way URL"
+    else fail "hub $server prints its /$way URL: not on stdout"; fi
+  done
+done
+
+for client in ${*:-$CLIENTS}; do
+  case $client in
+    ts1-*) run=("$NODE" "$DIR/js/ts1.mjs" "$BASE" "${client#ts1-}");;
+    ts2-*) run=("$NODE" "$DIR/js/ts2.mjs" "$BASE" "${client#ts2-}");;
+    py-*) run=("$DIR/py/bin/python" "$EXT/clients/py.py" "$BASE" "${client#py-}");;
+    inspector-*) run=("$NODE" "$DIR/js/inspector.mjs" "$BASE" "${client#inspector-}");;
+    mcp-remote-*) run=("$NODE" "$DIR/js/mcp-remote.mjs" "$BASE" "${client#mcp-remote-}");;
+    *) fail "$client - no such client; there are: $CLIENTS"; continue;;
+  esac
+  out=$WORK/$client.out err=$WORK/$client.err began=$(date +%s)
+  HOME="$WORK/home" MCP_REMOTE_CONFIG_DIR="$WORK/home/mcp-auth" PYTHONDONTWRITEBYTECODE=1 bounded 240 "${run[@]}" > "$out" 2> "$err"; rc=$?
+  grep -aE '^(ok|FAIL) ' "$out" | tee -a "$RESULTS"
+  bad=$(grep -acE '^FAIL ' "$out"); FAILURES=$((FAILURES + bad))
+  if [ "$rc" != 0 ] && [ "$bad" = 0 ]; then fail "$client - the whole program: exit $rc"; bad=1; fi
+  grep -qaE '^ok ' "$out" || [ "$bad" != 0 ] || { fail "$client - the whole program: no check ran"; bad=1; }
+  [ "$bad" = 0 ] || { echo "---- the last lines of $client's stderr"; tail -n 25 "$err" | cut -c1-300; hub_tail 25; }
+  echo "   $client took $(($(date +%s) - began)) s"
+done

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Installs the real servers, clients and conformance suites into DIR, each at one exact version.
+#   setup.sh [DIR]      DIR defaults to $HUBWARD_EXTERNAL_DIR, else tests/external/.cache
+# A part whose list of versions is unchanged is skipped, so a second run takes a moment.
+#
+#   DIR/node22       a Node 22 binary (the conformance suite wants >= 22)
+#   DIR/conf-alpha   the conformance suite, the version that knows the newest revision
+#   DIR/conf-stable  the conformance suite, the last stable version
+#   DIR/js           the TypeScript SDKs 1.x and 2.x (client and server)
+#   DIR/servers      three real stdio servers of npm
+#   DIR/tools        the Inspector and mcp-remote
+#   DIR/py           a Python venv with the SDK 2.x and two real stdio servers
+set -euo pipefail
+case ${1:-} in -h|--help) sed -n '2,13p' "$0" | sed 's/^# \{0,1\}//'; exit 0;; esac
+HERE=$(cd "$(dirname "$0")" && pwd)
+DIR=${1:-${HUBWARD_EXTERNAL_DIR:-$HERE/.cache}}
+mkdir -p "$DIR"; DIR=$(cd "$DIR" && pwd)
+
+# What Debian has to bring.
+missing=()
+command -v node > /dev/null || missing+=(nodejs)
+command -v npm > /dev/null || missing+=(npm)
+command -v git > /dev/null || missing+=(git)
+command -v curl > /dev/null || missing+=(curl)
+command -v python3 > /dev/null && python3 -c 'import venv, ensurepip' 2> /dev/null || missing+=(python3 python3-venv)
+if [ ${#missing[@]} -gt 0 ]; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+    echo "setup: installing ${missing[*]}"
+    apt-get update -qq < /dev/null > /dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" < /dev/null > /dev/null
+  else
+    echo "setup: please install ${missing[*]}" >&2; exit 1
+  fi
+fi
+
+retry() { local n; for n in 1 2 3; do timeout 600 "$@" < /dev/null && return 0; echo "setup: attempt $n failed: $*" >&2; sleep $((n * 5)); done; return 1; }
+present() { [ "$(cat "$DIR/$1/.versions" 2> /dev/null)" = "$2" ]; }
+npm_part() { # npm_part FOLDER PACKAGE@VERSION...
+  local folder=$1; shift
+  present "$folder" "$*" && return 0
+  echo "setup: $folder: $*"
+  rm -rf "${DIR:?}/$folder"; mkdir -p "$DIR/$folder"
+  echo '{"private":true,"type":"module"}' > "$DIR/$folder/package.json"
+  (cd "$DIR/$folder" && retry npm install --no-audit --no-fund --no-package-lock --no-update-notifier --loglevel=error --save-exact "$@" > /dev/null)
+  echo "$*" > "$DIR/$folder/.versions"
+}
+pip_part() { # pip_part FOLDER PACKAGE==VERSION...
+  local folder=$1; shift
+  present "$folder" "$*" && return 0
+  echo "setup: $folder: $*"
+  rm -rf "${DIR:?}/$folder"
+  python3 -m venv "$DIR/$folder"
+  PIP_DISABLE_PIP_VERSION_CHECK=1 retry "$DIR/$folder/bin/python" -m pip install --quiet --no-input "$@"
+  echo "$*" > "$DIR/$folder/.versions"
+}
+
+npm_part node22 node@22.23.3
+npm_part conf-alpha @modelcontextprotocol/conformance@0.2.0-alpha.12
+npm_part conf-stable @modelcontextprotocol/conformance@0.1.16
+npm_part js @modelcontextprotocol/sdk@1.32.2 @modelcontextprotocol/client@2.4.0 \
+  @modelcontextprotocol/server@2.4.0 @modelcontextprotocol/node@2.1.2 express@5.3.0
+npm_part servers @modelcontextprotocol/server-everything@2026.8.31 \
+  @modelcontextprotocol/server-memory@2026.8.31 @modelcontextprotocol/server-filesystem@2026.8.31
+npm_part tools @modelcontextprotocol/inspector@2.12.0 mcp-remote@0.15.1
+pip_part py mcp==2.3.0 mcp-server-time==2026.10.19 mcp-server-git==2026.10.19
+
+# Programs with imports live where those resolve.
+cp "$HERE"/conformance/*.mjs "$HERE"/clients/*.mjs "$DIR/js/"
+echo "setup: ready"
