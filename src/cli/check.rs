@@ -84,3 +84,27 @@ fn told(found: &[Diagnostic], text: &str, path: &Path, format: Format, color: bo
         Format::Github => report::github(found, path),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hub.toml");
+        let check = |text: Option<&str>, expected| {
+            if let Some(text) = text {
+                std::fs::write(&path, text).unwrap();
+            }
+            for format in [Format::Human, Format::Json, Format::Github] {
+                let args = Args { file: None, format };
+                assert_eq!(run(args, Some(path.clone()), false), expected, "{text:?}");
+            }
+        };
+        check(None, 2);
+        check(Some("[hub]\n"), 0);
+        check(Some("[upstreams.a]\ncommand = \"x\"\n"), 0);
+        check(Some("[upstreams.a]\n"), 2);
+    }
+}

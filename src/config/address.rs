@@ -108,7 +108,7 @@ pub(super) fn origin(written: &str) -> Result<String, String> {
     let bare =
         url.username().is_empty() && url.password().is_none() && &url[Position::AfterPort..] == "/";
     let bare =
-        bare || &url[Position::BeforeUsername..] == &url[Position::BeforeHost..Position::AfterPort];
+        bare || url[Position::BeforeUsername..] == url[Position::BeforeHost..Position::AfterPort];
     if url.host_str().is_none_or(str::is_empty) || !bare || written.ends_with('/') {
         return Err(FORM.into());
     }

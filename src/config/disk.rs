@@ -302,3 +302,41 @@ fn places(config_home: Option<PathBuf>, home: Option<PathBuf>) -> Vec<PathBuf> {
         .flatten()
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_order() {
+        let check = |config_home: Option<&str>, home: Option<&str>, expected: &[&str]| {
+            let found = places(config_home.map(PathBuf::from), home.map(PathBuf::from));
+            assert_eq!(
+                found,
+                expected.iter().map(PathBuf::from).collect::<Vec<_>>()
+            );
+        };
+        let system = "/etc/hubward/hub.toml";
+        check(
+            Some("/c"),
+            Some("/h"),
+            &["hub.toml", "/c/hubward/hub.toml", system],
+        );
+        check(
+            None,
+            Some("/h"),
+            &["hub.toml", "/h/.config/hubward/hub.toml", system],
+        );
+        check(None, None, &["hub.toml", system]);
+    }
+
+    #[test]
+    fn what_is_named_is_taken_even_if_it_is_not_there() {
+        let named = Path::new("/nowhere/hub.toml");
+        assert_eq!(find(Some(named)).as_deref(), Ok(named));
+        let nothing = NotFound {
+            searched: vec!["hub.toml".into()],
+        };
+        assert!(nothing.to_string().contains("`hubward init`"));
+    }
+}

@@ -262,8 +262,11 @@ mod tests {
     #[test]
     fn in_words() {
         let name = |word| Name::new(word).unwrap();
-        let mut a = Config::default();
-        a.upstreams = ["a", "b", "c"].map(|word| (name(word), time())).into();
+        let upstreams = ["a", "b", "c"].map(|word| (name(word), time())).into();
+        let a = Config {
+            upstreams,
+            ..Config::default()
+        };
         let mut b = a.clone();
         b.upstreams.remove("a");
         b.upstreams.insert(name("d"), time());

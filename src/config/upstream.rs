@@ -68,16 +68,17 @@ impl<'a> Reader<'a> {
         }
         // A number may be a reference too, so it must be known beforehand whether a missing one is forgiven. What is
         // disabled is not started, so nothing it refers to is needed.
-        let said = |key: &str, default: Option<bool>| {
-            table
-                .get(key)
-                .and_then(|value| value.get_ref().as_bool())
-                .or(default)
-                .unwrap_or(true)
+        let mut said = |key: &str, default: Option<bool>| {
+            let own = table.get_key_value(key);
+            let own =
+                own.and_then(|(key, value)| self.switch(&Field::new(&field.path, key, value)));
+            own.or(default).unwrap_or(true)
         };
-        if !said("required", defaults.required) || !said("enabled", defaults.enabled) {
-            self.excused = Some(Vec::new());
-        }
+        let (required, enabled) = (
+            said("required", defaults.required),
+            said("enabled", defaults.enabled),
+        );
+        self.excused = (!required || !enabled).then(Vec::new);
         self.forgivable = true;
         let file = self
             .upstream_file(table, &field.path, Section::Upstream)

@@ -210,9 +210,11 @@ impl Watcher {
     }
 }
 
-/// The folder of the path, that of every link on the way, and that of the file at its end.
+/// The folder of every link on the way to the file, and that of the file at its end. The folder of the path as it is
+/// written is one of them. Each goes by its real path: under two names it would have one watch, and letting go of one
+/// name would end it for both.
 fn folders(path: &Path) -> BTreeSet<PathBuf> {
-    let mut found: BTreeSet<PathBuf> = path.parent().map(Path::to_owned).into_iter().collect();
+    let mut found = BTreeSet::new();
     let mut ahead: VecDeque<PathBuf> = path
         .components()
         .map(|part| PathBuf::from(part.as_os_str()))
@@ -282,5 +284,60 @@ impl Stamp {
             modified: None,
             ..self
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F87: a file system that brings no events.
+    #[test]
+    fn f87_without_events_the_look_finds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hub.toml");
+        let watcher = Watcher {
+            path: path.clone(),
+            debouncer: None,
+            armed: BTreeMap::new(),
+            seen: None,
+        };
+        let (tell, stirs) = mpsc::channel();
+        let (call, called) = mpsc::channel();
+        let changed = move || {
+            let _ = call.send(());
+        };
+        let thread = std::thread::spawn(move || watcher.run(&stirs, changed));
+        std::fs::write(&path, "x").unwrap();
+        called.recv_timeout(Duration::from_secs(20)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        called.recv_timeout(Duration::from_secs(20)).unwrap();
+        tell.send(Stir::Stop).unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn every_link_on_the_way_counts() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for name in ["a", "b/c", "d"] {
+            std::fs::create_dir_all(root.join(name)).unwrap();
+        }
+        std::fs::write(root.join("d/real.toml"), "").unwrap();
+        symlink("../../d", root.join("b/c/d")).unwrap();
+        symlink(root.join("b/c/d/real.toml"), root.join("a/hub.toml")).unwrap();
+        symlink("round", root.join("round")).unwrap();
+        let check = |path: &str, expected: &[&str]| {
+            let expected: BTreeSet<PathBuf> = expected.iter().map(|part| root.join(part)).collect();
+            let found = folders(&root.join(path));
+            assert_eq!(found, expected, "{path}");
+        };
+        check("d/real.toml", &["d"]);
+        check("a/hub.toml", &["a", "b/c", "d"]);
+        check("b/c/d/real.toml", &["b/c", "d"]);
+        check("none/hub.toml", &["none"]);
+        check("round/hub.toml", &["", "round"]);
     }
 }
