@@ -74,7 +74,7 @@ pub async fn start(
     let limits = spec.engine.limits.load_full();
     let process_spec = process_spec(&spec.name, config, &spec.engine, limits.message_bytes_max);
     let (process, link) = process::spawn(&process_spec, &io).map_err(|error| StartError {
-        public: error.for_clients(),
+        public: error.for_clients().to_owned(),
         full: error.to_string(),
         stderr: Vec::new(),
     })?;

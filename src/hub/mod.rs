@@ -4,6 +4,7 @@
 //! Plan, then publish: nothing visible changes until everything that can fail has succeeded.
 
 pub mod audience;
+pub mod dispatch;
 pub mod engine;
 pub mod instance;
 pub mod isolation;
@@ -34,7 +35,7 @@ use audience::Audience;
 use engine::Engine;
 use routes::{Route, RouteTable, Routes, Serving, State, UpstreamStatus};
 use tether::{Ended, Tether};
-use upstream::{Adopt, Proved, Prove, Retire, Upstream, UpstreamHandle, UpstreamSpec};
+use upstream::{Adopt, Prove, Proved, Retire, Upstream, UpstreamHandle, UpstreamSpec};
 
 /// How often sessions are looked at that may have been idle for too long.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -161,6 +162,27 @@ impl House {
         })
     }
 
+    /// Makes a session known.
+    pub fn admit_session(&self, route: &Route, session: Arc<session::Session>) {
+        self.engine.sessions.fetch_add(1, Ordering::Relaxed);
+        route.audience.insert(session);
+    }
+
+    /// Ends the sessions that were idle the longest, to make room. Answers whether there was one.
+    pub fn evict_idle_session(&self) -> bool {
+        let routes = self.table.load();
+        let idle = routes.by_name.values().flat_map(|route| {
+            let sessions = route.audience.idle(Duration::ZERO).into_iter();
+            sessions.map(move |session| (session.idle_for(), route, session))
+        });
+        let mut idle: Vec<_> = idle.collect();
+        idle.sort_by_key(|(idle_for, ..)| std::cmp::Reverse(*idle_for));
+        // A hundredth at once, so that a flood does not sort them all for each newcomer.
+        let room = (self.engine.limits.load().sessions_max / 100).max(1);
+        let evicted = idle.iter().take(room);
+        evicted.map(|(_, route, session)| self.end_session(route, session, "its session made room for newer ones")).count() > 0
+    }
+
     /// Ends a session wherever it is counted.
     pub fn end_session(&self, route: &Route, session: &session::Session, why: &str) {
         if route.audience.get(&session.id).is_none() {
@@ -217,7 +239,8 @@ impl Hub {
         let mut added: Vec<Name> = Vec::new();
         for name in plan.added.iter() {
             let config = Arc::new(new.upstreams[name].clone());
-            self.children.insert(name.clone(), self.make(name, config, Arc::default(), context));
+            let child = self.make(name, config, Arc::default(), context);
+            self.children.insert(name.clone(), child);
             added.push(name.clone());
         }
         for name in &plan.updated {
@@ -441,14 +464,16 @@ impl Handler<Reload> for Hub {
         AtomicResponse::new(Box::pin(read.into_actor(self).map(|read, this, context| match read {
             None => Err(ReloadError::NoFile),
             Some(Ok((Loaded { config, hash, warnings, text }, source))) => {
-                if hash == this.hash && this.house.status.load().rejected.is_none() {
-                    return Ok(Applied::Unchanged);
-                }
                 if !warnings.is_empty() {
                     tracing::warn!("{}", config::report::draw(&warnings, &text, &source.path, false));
                 }
                 let mut config = config;
                 (source.overrides)(&mut config);
+                // A secret may have changed where the text has not.
+                if hash == this.hash && config == this.config {
+                    this.house.update_status(|status| status.rejected = None);
+                    return Ok(Applied::Unchanged);
+                }
                 this.apply(config, hash, context)
             }
             Some(Err(rejected)) => {

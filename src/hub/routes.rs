@@ -135,7 +135,7 @@ impl RouteTable {
     }
 
     /// The route of the default upstream.
-    pub fn default(&self) -> Option<Arc<Route>> {
+    pub fn unnamed(&self) -> Option<Arc<Route>> {
         let routes = self.routes.load();
         routes.by_name.get(routes.default.as_ref()?.as_str()).cloned()
     }

@@ -60,6 +60,8 @@ pub struct Session {
     state: Mutex<State>,
     /// Ends everything that belongs to the session.
     pub ended: CancellationToken,
+    /// HTTP+SSE: the client has left.
+    gone: tokio::sync::Notify,
     /// Streams and calls that are open: such a session is not idle.
     busy: AtomicUsize,
     used: AtomicU64,
@@ -81,6 +83,8 @@ struct State {
     streams: Streams,
     /// Questions the client was asked, by the id it was given: whose they are.
     asks: HashMap<u64, (Arc<Bridged>, u64)>,
+    /// Connections with calls of this session on them, one entry per POST.
+    in_use: Vec<Arc<Bridged>>,
     /// What a new process has to be told again.
     level: Option<Level>,
     subscriptions: BTreeSet<String>,
@@ -107,11 +111,13 @@ impl Session {
             state: Mutex::new(State {
                 streams: Streams::new(limits),
                 asks: HashMap::new(),
+                in_use: Vec::new(),
                 level: None,
                 subscriptions: BTreeSet::new(),
                 coalesced: HashMap::new(),
             }),
             ended: CancellationToken::new(),
+            gone: tokio::sync::Notify::new(),
             busy: AtomicUsize::new(0),
             used: AtomicU64::new(0),
             born: Instant::now(),
@@ -238,6 +244,24 @@ impl Session {
         }
     }
 
+    /// A POST calls over this connection.
+    pub fn uses(&self, bridged: &Arc<Bridged>) {
+        self.state().in_use.push(bridged.clone());
+    }
+
+    /// A POST is done with it.
+    pub fn used(&self, bridged: &Arc<Bridged>) {
+        let in_use = &mut self.state().in_use;
+        if let Some(at) = in_use.iter().position(|used| Arc::ptr_eq(used, bridged)) {
+            in_use.swap_remove(at);
+        }
+    }
+
+    /// Where a call of this session may be under way.
+    pub fn in_use(&self) -> Vec<Arc<Bridged>> {
+        self.state().in_use.clone()
+    }
+
     pub fn level(&self) -> Option<Level> {
         self.state().level
     }
@@ -276,6 +300,19 @@ impl Session {
         }
     }
 
+    /// The stream that was the session has ended.
+    pub fn leave(&self) {
+        self.gone.notify_one();
+    }
+
+    /// Resolves when the session's stream has ended, or the session itself.
+    pub async fn left(&self) {
+        tokio::select! {
+            () = self.gone.notified() => {}
+            () = self.ended.cancelled() => {}
+        }
+    }
+
     /// Ends the session and all its work. Calls in flight are cancelled, its process is let go.
     pub fn end(&self, why: &str) {
         self.ended.cancel();
@@ -289,6 +326,12 @@ impl Session {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Busy {
+    pub fn session(&self) -> &Arc<Session> {
+        &self.0
     }
 }
 

@@ -541,7 +541,8 @@ impl Handler<Connect> for Upstream {
     fn handle(&mut self, connect: Connect, context: &mut Self::Context) -> Self::Result {
         let (waiter, outcome) = oneshot::channel();
         let soon = Some(Duration::from_secs(1));
-        let refused = |reason: &str, after| Err(Unavailable::new(&self.spec.name, reason, after));
+        let name = self.spec.name.clone();
+        let refused = |reason: &str, after| Err(Unavailable::new(&name, reason, after));
         if self.retiring.is_some() {
             let _ = waiter.send(refused("it is being replaced", soon));
         } else if self.is_shared() {
@@ -565,7 +566,6 @@ impl Handler<Connect> for Upstream {
             }
         }
         self.tell();
-        let name = self.spec.name.clone();
         Box::pin(async move {
             outcome.await.unwrap_or_else(|_| Err(Unavailable::new(&name, "its supervisor ended", soon)))
         })

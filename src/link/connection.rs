@@ -300,6 +300,10 @@ impl Connection {
         !self.0.table().pending.is_empty()
     }
 
+    pub fn attribution(&self) -> Attribution {
+        self.0.attribution
+    }
+
     /// A call timed out: is the peer still there?
     pub fn suspect(&self) {
         self.0.suspected.notify_one();

@@ -53,6 +53,12 @@ impl Revision {
     }
 }
 
+/// Is this a date after the last revision that has sessions?
+pub fn is_later(text: &str) -> bool {
+    let date = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    date && text > Revision::LATEST.as_str()
+}
+
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.as_str())

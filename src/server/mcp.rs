@@ -1,0 +1,252 @@
+//! `/{name}/mcp`: Streamable HTTP, 2025-03-26 to 2025-11-25.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use actix_web::{HttpRequest, HttpResponse, http::Method, web};
+use serde_json::Value;
+
+use super::{
+    guard::{self, Accepts},
+    rescue::Refusal,
+    stream,
+};
+use crate::{
+    config::Isolation,
+    hub::{
+        House, dispatch,
+        isolation::{self, offer},
+        replay::{EventId, NoStream},
+        routes::Route,
+        session::{Session, Transport},
+    },
+    wire::{
+        Id, Kind, Message, Revision,
+        message::{self, Body, METHOD_NOT_FOUND},
+    },
+};
+
+const SESSION: &str = "mcp-session-id";
+const VERSION: &str = "mcp-protocol-version";
+const ALLOW: &str = "GET, POST, DELETE";
+
+/// What went wrong, and for which request.
+type Refused = (Refusal, Option<Id>);
+
+/// Serves one request to a mount.
+pub async fn serve(request: HttpRequest, mut payload: web::Payload, house: &Arc<House>, route: Arc<Route>) -> HttpResponse {
+    let mut unread = has_body(&request);
+    let served = match *request.method() {
+        Method::POST => post(&request, &mut payload, house, &route, &mut unread).await,
+        Method::GET => get(&request, house, &route).map_err(|refusal| (refusal, None)),
+        Method::DELETE => delete(&request, house, &route).map_err(|refusal| (refusal, None)),
+        _ => Err((Refusal::Method { method: request.method().to_string(), allow: ALLOW }, None)),
+    };
+    served.unwrap_or_else(|(refusal, id)| refusal.respond(id.as_ref(), unread))
+}
+
+/// Does the request have a body that somebody should read?
+pub fn has_body(request: &HttpRequest) -> bool {
+    let header = |name: &str| request.headers().get(name).map(|value| value.as_bytes().to_owned());
+    header("transfer-encoding").is_some() || header("content-length").is_some_and(|length| length != b"0")
+}
+
+async fn post(
+    request: &HttpRequest,
+    payload: &mut web::Payload,
+    house: &Arc<House>,
+    route: &Arc<Route>,
+    unread: &mut bool,
+) -> Result<HttpResponse, Refused> {
+    // 1. What the headers alone decide.
+    let early = |refusal| (refusal, None);
+    guard::json_body(request).map_err(early)?;
+    let accepts = guard::accepts(request);
+    if accepts == (Accepts { json: false, events: false }) {
+        return Err(early(Refusal::Accept("application/json or text/event-stream")));
+    }
+    // 2. The body, whole and valid.
+    let bytes_max = house.config.load().limits.body_bytes_max;
+    let bytes = guard::body(request, payload, bytes_max).await.map_err(early)?;
+    *unread = false;
+    let body = message::read_client(bytes).map_err(|error| early(error.into()))?;
+    let id = match &body {
+        Body::One(message) if message.kind() == Kind::Request => message.id().cloned(),
+        _ => None,
+    };
+    let refused = |refusal: Refusal| (refusal, id.clone());
+    // 3. A probe for the newer era gets the one answer that every client takes for "use initialize".
+    if let Body::One(message) = &body
+        && message.method() == "server/discover"
+        && request.headers().get(SESSION).is_none()
+    {
+        let why = "this mount speaks the revisions that open with `initialize`";
+        let answer = message::error_response(message.id(), METHOD_NOT_FOUND, why, None);
+        return Ok(HttpResponse::Ok().content_type("application/json").body(answer));
+    }
+    version(request).map_err(refused)?;
+    // 4. The session: `initialize` makes one.
+    if let Body::One(message) = &body
+        && message.method() == "initialize"
+        && message.kind() == Kind::Request
+    {
+        return initialize(request, house, route, message).await.map_err(refused);
+    }
+    let session = session(request, route).map_err(refused)?;
+    // 5. Messages one by one, or in an array where the revision has them.
+    let (messages, batch) = match body {
+        Body::One(message) => (vec![message], false),
+        Body::Batch(messages) => (messages, true),
+    };
+    if batch {
+        batch_allowed(&session, &messages).map_err(refused)?;
+    }
+    // 6. On their way; and the answer, as JSON or as a stream.
+    let calls = dispatch::dispatch(route, &session, messages).await.map_err(|error| refused(error.into()))?;
+    match calls {
+        None => Ok(HttpResponse::Accepted().finish()),
+        Some(calls) => Ok(stream::answer(request, house, calls, batch, accepts).await),
+    }
+}
+
+/// Opens a session. The answer waits for the upstream, which may be starting.
+async fn initialize(
+    request: &HttpRequest,
+    house: &Arc<House>,
+    route: &Arc<Route>,
+    message: &Message,
+) -> Result<HttpResponse, Refusal> {
+    if request.headers().get(SESSION).is_some() {
+        session(request, route)?;
+        return Err(Refusal::BadRequest("the session is initialized already".into()));
+    }
+    let session = open(house, route, Transport::Streamable)?;
+    let answer = greet(route, &session, message).await;
+    // Registered before the client learns its id, and not at all where the upstream did not answer.
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            house.end_session(route, &session, "its session did not open");
+            return Err(refusal);
+        }
+    };
+    session.touch();
+    house.admit_session(route, session.clone());
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .insert_header(("Mcp-Session-Id", &*session.id))
+        .insert_header(("Cache-Control", "no-store"))
+        .body(answer))
+}
+
+/// Makes a session, if there is room for one more.
+pub fn open(house: &Arc<House>, route: &Route, transport: Transport) -> Result<Arc<Session>, Refusal> {
+    if house.draining.is_cancelled() {
+        return Err(Refusal::Draining);
+    }
+    let limits = house.engine.limits.load();
+    if house.engine.sessions.load(Ordering::Relaxed) >= limits.sessions_max && !house.evict_idle_session() {
+        return Err(Refusal::Full("sessions_max sessions", "none of them idle"));
+    }
+    let session = Session::new(transport, limits.replay_events_max, limits.replay_bytes_max);
+    session.ok_or_else(|| {
+        tracing::error!(upstream = %route.name, "the system gives no random numbers");
+        Refusal::Full("no sessions", "the system gives no random numbers")
+    })
+}
+
+/// Answers `initialize` for a session: with its own process, or with what the shared one said.
+pub async fn greet(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -> Result<bytes::Bytes, Refusal> {
+    let params: Value = serde_json::from_str(message.params().unwrap_or("null")).unwrap_or_default();
+    if !params["protocolVersion"].is_string() {
+        return Err(Refusal::BadRequest("`params.protocolVersion` must be a string".into()));
+    }
+    if !session.greet(params) {
+        return Err(Refusal::BadRequest("the session is initialized already".into()));
+    }
+    let profile = match route.config.isolation {
+        Isolation::Session => isolation::own(route, session).await?.profile.clone(),
+        Isolation::Shared => isolation::shared(route).await?.profile.clone(),
+        Isolation::Call => match route.serving.profile.load_full() {
+            Some(profile) => profile,
+            None => isolation::seat(route, session).await?.bridged().profile.clone(),
+        },
+    };
+    let result = profile.answer(session.revision(), offer(route.config.isolation));
+    let id = message.id().ok_or_else(|| Refusal::BadRequest("`initialize` needs an id".into()))?;
+    Ok(message::response(id, &result))
+}
+
+/// 2025-03-26 has batches; `initialize` may not be in one.
+fn batch_allowed(session: &Session, messages: &[Message]) -> Result<(), Refusal> {
+    if !session.revision().batches() {
+        return Err(Refusal::BadRequest(format!("revision {} has no batches", session.revision())));
+    }
+    match messages.iter().any(|message| message.method() == "initialize") {
+        true => Err(Refusal::BadRequest("`initialize` may not be part of a batch".into())),
+        false => Ok(()),
+    }
+}
+
+/// Opens the stream for what belongs to no call, or resumes any stream of the session.
+fn get(request: &HttpRequest, house: &Arc<House>, route: &Arc<Route>) -> Result<HttpResponse, Refusal> {
+    version(request)?;
+    if !guard::accepts(request).events {
+        return Err(Refusal::Accept("text/event-stream"));
+    }
+    let session = session(request, route)?;
+    stream_room(house)?;
+    let primes = session.revision().primes();
+    let reader = match request.headers().get("last-event-id") {
+        None => session.streams(|streams| streams.attach(primes)).map_err(|_| Refusal::Taken)?,
+        Some(id) => {
+            let id = id.to_str().ok().and_then(EventId::read);
+            // Never 404, which would tell the client that its whole session is gone.
+            let unknown = || Refusal::BadRequest("this event id cannot be resumed from".into());
+            let resumed = session.streams(|streams| streams.resume(id.ok_or(NoStream::Unknown)?));
+            resumed.map_err(|_: NoStream| unknown())?
+        }
+    };
+    session.touch();
+    Ok(stream::events(request, house, reader, session.busy(), None))
+}
+
+/// Is there room for one more stream?
+pub fn stream_room(house: &House) -> Result<(), Refusal> {
+    if house.draining.is_cancelled() {
+        return Err(Refusal::Draining);
+    }
+    match house.engine.streams.load(Ordering::Relaxed) >= house.engine.limits.load().streams_max {
+        true => Err(Refusal::Full("streams_max streams", "close one")),
+        false => Ok(()),
+    }
+}
+
+/// Ends the session.
+fn delete(request: &HttpRequest, house: &Arc<House>, route: &Arc<Route>) -> Result<HttpResponse, Refusal> {
+    version(request)?;
+    let session = session(request, route)?;
+    house.end_session(route, &session, "its session was deleted");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The session of the request's header. One of another mount is as unknown as one that never was.
+fn session(request: &HttpRequest, route: &Route) -> Result<Arc<Session>, Refusal> {
+    let Some(id) = request.headers().get(SESSION) else {
+        return Err(Refusal::BadRequest("the header Mcp-Session-Id is missing; initialize first".into()));
+    };
+    let session = id.to_str().ok().and_then(|id| route.audience.get(id));
+    session.filter(|session| session.transport == Transport::Streamable).ok_or(Refusal::NoSession)
+}
+
+/// A version header must name a revision we know (2025-06-18, basic/transports).
+fn version(request: &HttpRequest) -> Result<(), Refusal> {
+    let Some(value) = request.headers().get(VERSION) else { return Ok(()) };
+    let text = value.to_str().unwrap_or_default();
+    if Revision::read(text).is_some() {
+        return Ok(());
+    }
+    if matches!(*request.method(), Method::GET | Method::DELETE) && crate::wire::revision::is_later(text) {
+        return Err(Refusal::Method { method: format!("{} in revision {}", request.method(), text), allow: "POST" });
+    }
+    Err(Refusal::Version(text.chars().take(40).collect()))
+}

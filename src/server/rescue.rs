@@ -1,0 +1,172 @@
+//! Every error becomes a status and a JSON-RPC error, here only.
+//!
+//! On the MCP path 404 means "no such mount" or "no such session" and nothing else, because a client that gets it
+//! opens a new session. A method that does not exist is an error in a 200.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    body::SizedStream,
+    http::{StatusCode, header},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use crate::{
+    hub::upstream::Unavailable,
+    link::connection::CallError,
+    wire::{
+        Id, Revision,
+        message::{self, INTERNAL_ERROR, INVALID_REQUEST, NotAMessage, PARSE_ERROR},
+    },
+};
+
+/// How long a refused client may take to read why, before the connection is cut.
+const LINGER: Duration = Duration::from_millis(300);
+/// Unsupported protocol version (2026-07-28, basic/versioning).
+const UNSUPPORTED_VERSION: i32 = -32022;
+
+/// Why a request was not served.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("no upstream is mounted here; GET /api/v1/status lists the mounts")]
+    NoMount,
+    #[error("the Host `{0}` is not served here; add it to allowed_hosts in [hub]")]
+    Host(String),
+    #[error("the Origin `{0}` is not allowed; add it to allowed_origins in [hub]")]
+    Origin(String),
+    #[error("{method} is not served here; allowed: {allow}")]
+    Method { method: String, allow: &'static str },
+    #[error("the body must be `Content-Type: application/json`, in UTF-8")]
+    ContentType,
+    #[error("a compressed body is not accepted")]
+    ContentEncoding,
+    #[error("the answer is `{0}`, which the Accept header excludes")]
+    Accept(&'static str),
+    #[error("the body is larger than body_bytes_max ({0} bytes)")]
+    TooLarge(usize),
+    #[error("the body did not arrive within {0:?}")]
+    TooSlow(Duration),
+    #[error("the body did not arrive whole")]
+    Incomplete,
+    #[error(transparent)]
+    Message(#[from] NotAMessage),
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("protocol version `{0}` is not supported here")]
+    Version(String),
+    #[error("the session is unknown or has expired; initialize a new one")]
+    NoSession,
+    #[error("another stream of this session is open already")]
+    Taken,
+    #[error("{0} are open already ({1}); try again later")]
+    Full(&'static str, &'static str),
+    #[error("the hub is shutting down")]
+    Draining,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Refusal::NoMount | Refusal::NoSession => StatusCode::NOT_FOUND,
+            Refusal::Host(_) | Refusal::Origin(_) => StatusCode::FORBIDDEN,
+            Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::ContentType | Refusal::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Refusal::Accept(_) => StatusCode::NOT_ACCEPTABLE,
+            Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            Refusal::Incomplete | Refusal::Message(_) | Refusal::BadRequest(_) | Refusal::Version(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Refusal::Taken => StatusCode::CONFLICT,
+            Refusal::Full(..) | Refusal::Draining | Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn code(&self) -> i32 {
+        match self {
+            Refusal::Message(error) => error.code,
+            Refusal::Incomplete => PARSE_ERROR,
+            Refusal::Version(_) => UNSUPPORTED_VERSION,
+            Refusal::Unavailable(_) | Refusal::Draining | Refusal::Full(..) => INTERNAL_ERROR,
+            _ => INVALID_REQUEST,
+        }
+    }
+
+    fn data(&self) -> Option<Value> {
+        match self {
+            Refusal::Version(requested) => {
+                Some(json!({ "supported": Revision::ALL.map(Revision::as_str), "requested": requested }))
+            }
+            Refusal::Unavailable(error) => {
+                Some(json!({ "upstream": error.name.as_str(), "retryable": error.retry_after.is_some() }))
+            }
+            Refusal::Draining | Refusal::Full(..) => Some(json!({ "retryable": true })),
+            _ => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Refusal::Unavailable(error) => error.retry_after,
+            Refusal::Full(..) | Refusal::Draining => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    /// The error where there is no response to put it into.
+    pub fn message(&self, id: Option<&Id>) -> Bytes {
+        message::error_response(id, self.code(), &self.to_string(), self.data().as_ref())
+    }
+
+    /// The response. `unread`: the request's body was not read to its end.
+    pub fn respond(&self, id: Option<&Id>, unread: bool) -> HttpResponse {
+        let id = match self {
+            Refusal::Message(error) => error.id.as_ref(),
+            _ => id,
+        };
+        let mut response = HttpResponse::build(self.status());
+        if let Refusal::Method { allow, .. } = self {
+            response.insert_header((header::ALLOW, *allow));
+        }
+        if let Some(after) = self.retry_after() {
+            response.insert_header((header::RETRY_AFTER, after.as_secs_f64().ceil().max(1.0) as u64));
+        }
+        response.content_type("application/json").insert_header((header::CACHE_CONTROL, "no-store"));
+        let body = self.message(id);
+        match unread {
+            true => cut(response, body),
+            false => response.body(body),
+        }
+    }
+}
+
+/// Answers and then ends the connection, by a body that breaks off once it was sent whole. Otherwise actix would
+/// read the rest of a refused body to its end, or wait for it for ever.
+fn cut(mut response: HttpResponseBuilder, body: Bytes) -> HttpResponse {
+    let length = body.len() as u64;
+    let parts = stream::unfold(Some(body), |body| async move {
+        match body {
+            Some(body) => Some((Ok(body), None)),
+            None => {
+                tokio::time::sleep(LINGER).await;
+                Some((Err(std::io::Error::other("the request was refused")), None))
+            }
+        }
+    });
+    response.force_close().body(SizedStream::new(length, parts))
+}
+
+/// A call that got no answer, in the words of JSON-RPC.
+pub fn failed(id: &Id, upstream: &str, error: &CallError) -> Bytes {
+    let code = match error {
+        CallError::Ambiguous(_) => message::INVALID_PARAMS,
+        _ => INTERNAL_ERROR,
+    };
+    let data = json!({ "upstream": upstream, "retryable": error.retryable() });
+    message::error_response(Some(id), code, &error.to_string(), Some(&data))
+}

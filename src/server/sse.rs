@@ -1,0 +1,121 @@
+//! `/{name}/sse` and `/{name}/message`: HTTP+SSE of 2024-11-05.
+//!
+//! One stream carries everything that the server says; its end is the session's. The first event names the path
+//! for POSTs, as the client sees it from outside: a path, so that it has no host to be wrong about.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, http::Method, web};
+
+use super::{guard, mcp, rescue::Refusal, stream};
+use crate::{
+    hub::{
+        House, dispatch,
+        replay::STANDALONE,
+        routes::Route,
+        session::{Session, Transport},
+    },
+    wire::{
+        Kind, Message,
+        message::{self, Body},
+    },
+};
+
+/// Opens a session and its stream. `path`: where its messages are to be posted.
+pub async fn open(request: HttpRequest, house: &Arc<House>, route: Arc<Route>, path: String) -> HttpResponse {
+    let unread = mcp::has_body(&request);
+    try_open(&request, house, &route, path).unwrap_or_else(|refusal| refusal.respond(None, unread))
+}
+
+fn try_open(request: &HttpRequest, house: &Arc<House>, route: &Arc<Route>, path: String) -> Result<HttpResponse, Refusal> {
+    if request.method() != Method::GET {
+        return Err(Refusal::Method { method: request.method().to_string(), allow: "GET" });
+    }
+    if !guard::accepts(request).events {
+        return Err(Refusal::Accept("text/event-stream"));
+    }
+    mcp::stream_room(house)?;
+    let session = mcp::open(house, route, Transport::Sse)?;
+    let reader = session.streams(|streams| streams.attach(false)).map_err(|_| Refusal::Taken)?;
+    let endpoint = format!("{path}?sessionId={}", session.id);
+    let response = stream::events(request, house, reader, session.busy(), Some(endpoint));
+    house.admit_session(route, session.clone());
+    let (house, route) = (house.clone(), route.clone());
+    actix_web::rt::spawn(async move {
+        session.left().await;
+        house.end_session(&route, &session, "its event stream ended");
+    });
+    Ok(response)
+}
+
+/// Takes one message; what it brings about travels on the stream.
+pub async fn post(request: HttpRequest, mut payload: web::Payload, house: &Arc<House>, route: Arc<Route>) -> HttpResponse {
+    let mut unread = mcp::has_body(&request);
+    match try_post(&request, &mut payload, house, route, &mut unread).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.respond(None, unread),
+    }
+}
+
+async fn try_post(
+    request: &HttpRequest,
+    payload: &mut web::Payload,
+    house: &Arc<House>,
+    route: Arc<Route>,
+    unread: &mut bool,
+) -> Result<HttpResponse, Refusal> {
+    if request.method() != Method::POST {
+        return Err(Refusal::Method { method: request.method().to_string(), allow: "POST" });
+    }
+    let session = session(request, &route)?;
+    guard::json_body(request)?;
+    let bytes_max = house.config.load().limits.body_bytes_max;
+    let bytes = guard::body(request, payload, bytes_max).await?;
+    *unread = false;
+    let messages = match message::read_client(bytes)? {
+        Body::One(message) => vec![message],
+        Body::Batch(messages) if session.revision().batches() => messages,
+        Body::Batch(_) => return Err(Refusal::BadRequest(format!("revision {} has no batches", session.revision()))),
+    };
+    if house.draining.is_cancelled() {
+        return Err(Refusal::Draining);
+    }
+    actix_web::rt::spawn(async move {
+        let ended = session.ended.clone();
+        tokio::select! {
+            () = serve(&route, &session, messages) => {}
+            () = ended.cancelled() => {}
+        }
+    });
+    Ok(HttpResponse::Accepted().content_type("text/plain; charset=utf-8").body("Accepted"))
+}
+
+async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Message>) {
+    if let [message] = messages.as_slice()
+        && message.method() == "initialize"
+        && message.kind() == Kind::Request
+    {
+        let answer = match mcp::greet(route, session, message).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.message(message.id()),
+        };
+        return session.say(answer);
+    }
+    let ids: Vec<_> = messages.iter().filter(|message| message.kind() == Kind::Request).map(|m| m.id().cloned()).collect();
+    match dispatch::dispatch(route, session, messages).await {
+        Ok(Some(calls)) => stream::pump(calls, STANDALONE).await,
+        Ok(None) => {}
+        Err(unavailable) => {
+            let refusal = Refusal::from(unavailable);
+            ids.into_iter().for_each(|id| session.say(refusal.message(id.as_ref())));
+        }
+    }
+}
+
+/// The session of the query. Foreign ones are as unknown as those that never were.
+fn session(request: &HttpRequest, route: &Route) -> Result<Arc<Session>, Refusal> {
+    let query = request.query_string();
+    let id = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == "sessionId");
+    let Some((_, id)) = id else { return Err(Refusal::BadRequest("the query needs a sessionId".into())) };
+    route.audience.get(id).filter(|session| session.transport == Transport::Sse).ok_or(Refusal::NoSession)
+}

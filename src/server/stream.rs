@@ -1,0 +1,237 @@
+//! Calls become JSON or an event stream.
+//!
+//! The first event decides, or a window that runs out: a lone response becomes plain JSON, anything else opens a
+//! stream. Nothing is sent before, so the status stays open until there is something to say. The stream belongs
+//! to the session: the client may lose its connection and read on elsewhere (2025-11-25, basic/transports).
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{HttpRequest, HttpResponse, Responder, http::header};
+use actix_web_lab::sse::{Data, Event as SseEvent, Sse};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+
+use super::{guard::Accepts, rescue};
+use crate::{
+    bridge::{Bridged, ask::judge},
+    hub::{
+        House,
+        audience::{Level, level_of},
+        dispatch::Calls,
+        replay::{STANDALONE, Sent},
+        session::{Busy, Session, Transport},
+    },
+    link::connection::{Attribution, Event},
+    wire::message,
+};
+
+/// How long an answer may still become plain JSON.
+const WINDOW: Duration = Duration::from_secs(1);
+/// A comment this often keeps a silent stream from being cut by what stands between.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// When a client that lost a stream should come back.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What an event is on the wire.
+enum Said {
+    Message(Bytes),
+    Final(Bytes),
+    Nothing,
+}
+
+/// Answers a POST: JSON where the response comes first, else an event stream.
+pub async fn answer(request: &HttpRequest, house: &Arc<House>, calls: Calls, batch: bool, accepts: Accepts) -> HttpResponse {
+    let mut calls = KeepOn(Some(calls));
+    let window = tokio::time::sleep(WINDOW);
+    tokio::pin!(window);
+    let (mut finals, mut first) = (Vec::new(), None);
+    while let Some(waiting) = calls.0.as_mut() {
+        let event = tokio::select! {
+            biased;
+            event = waiting.next() => event,
+            // Without events in Accept the answer has to be JSON, however late.
+            () = &mut window, if accepts.events => break,
+        };
+        let Some(event) = event else {
+            return match finals.is_empty() {
+                // Cancelled: there is nothing to answer (2025-11-25, basic/utilities/cancellation).
+                true => HttpResponse::Accepted().finish(),
+                false => json(join(finals, batch)),
+            };
+        };
+        match render(waiting, event, accepts.events) {
+            Said::Final(bytes) if accepts.json => finals.push(bytes),
+            Said::Nothing => {}
+            said if accepts.events => {
+                first = Some(said);
+                break;
+            }
+            _ => {}
+        }
+        if !batch && finals.len() == 1 {
+            return json(join(finals, batch));
+        }
+    }
+    let Some(calls) = calls.0.take() else { return HttpResponse::Accepted().finish() };
+    let session = calls.session().clone();
+    let primes = session.revision().primes();
+    let (stream, reader) = session.streams(|streams| streams.open(primes));
+    let early = finals.into_iter().map(Said::Final).chain(first);
+    for said in early {
+        if let Said::Message(bytes) | Said::Final(bytes) = said {
+            session.streams(|streams| streams.push(stream, bytes));
+        }
+    }
+    actix_web::rt::spawn(pump(calls, stream));
+    events(request, house, reader, session.busy(), None)
+}
+
+/// The calls go on when the client leaves: a lost connection is no cancellation (2025-11-25, basic/transports).
+struct KeepOn(Option<Calls>);
+
+impl Drop for KeepOn {
+    fn drop(&mut self) {
+        if let Some(mut calls) = self.0.take() {
+            actix_web::rt::spawn(async move {
+                while let Some(event) = calls.next().await {
+                    // Nobody is left who could be asked.
+                    render(&mut calls, event, false);
+                }
+            });
+        }
+    }
+}
+
+/// Moves what calls yield onto a stream of their session, until the last one is answered.
+pub async fn pump(mut calls: Calls, stream: u64) {
+    let session = calls.session().clone();
+    while let Some(event) = calls.next().await {
+        match render(&mut calls, event, true) {
+            Said::Message(bytes) | Said::Final(bytes) => session.streams(|streams| streams.push(stream, bytes)),
+            Said::Nothing => {}
+        }
+    }
+    if stream != STANDALONE {
+        session.streams(|streams| streams.finish(stream));
+    }
+}
+
+/// Puts an event into the client's words. `listening`: it can be asked something.
+fn render(calls: &mut Calls, event: Event, listening: bool) -> Said {
+    let session = calls.session().clone();
+    match event {
+        Event::Progress(bytes) => Said::Message(bytes),
+        Event::Log(log) => {
+            let least = calls.bridged().map_or(Level::Debug, |bridged| least_level(&session, bridged));
+            match level_of(&log) {
+                Some(level) if level < least => Said::Nothing,
+                _ => Said::Message(log.bytes().clone()),
+            }
+        }
+        Event::Ask(ask) => {
+            let Some(bridged) = calls.bridged().cloned() else { return Said::Nothing };
+            let verdict = match listening {
+                true => judge(&ask.message, session.abilities()),
+                false => Err((message::INTERNAL_ERROR, "the client cannot be reached")),
+            };
+            match verdict {
+                Ok(()) => {
+                    let id = session.asked(&bridged, ask.number);
+                    Said::Message(ask.message.with_id(&id, None))
+                }
+                Err((code, why)) => {
+                    bridged.connection.refuse(ask.number, code, why);
+                    Said::Nothing
+                }
+            }
+        }
+        Event::Withdrawn { ask } => {
+            let id = calls.bridged().and_then(|bridged| session.unask(bridged, ask));
+            id.map_or(Said::Nothing, |id| Said::Message(message::cancelled(&id, "the server needs no answer any more")))
+        }
+        Event::Response(bytes) => Said::Final(bytes),
+        Event::Failed { id, error } => Said::Final(rescue::failed(&id, calls.route().name.as_str(), &error)),
+    }
+}
+
+/// The least severe log message this session gets of this connection.
+fn least_level(session: &Session, bridged: &Arc<Bridged>) -> Level {
+    match bridged.connection.attribution() {
+        // The level was set on its own process.
+        Attribution::OneClient => Level::Debug,
+        Attribution::Strangers => session.level().unwrap_or(Level::UNASKED),
+    }
+}
+
+/// A plain JSON answer.
+fn json(body: Bytes) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").insert_header((header::CACHE_CONTROL, "no-store")).body(body)
+}
+
+fn join(finals: Vec<Bytes>, batch: bool) -> Bytes {
+    match (batch, finals.into_iter().collect::<Vec<_>>()) {
+        (false, mut one) => one.pop().unwrap_or_default(),
+        (true, all) => [b"[".as_slice(), &all.join(&b','), b"]"].concat().into(),
+    }
+}
+
+/// An event stream that the client reads until it ends, it leaves, or the hub shuts down.
+///
+/// `endpoint` opens the stream of 2024-11-05.
+pub fn events(
+    request: &HttpRequest,
+    house: &Arc<House>,
+    reader: mpsc::Receiver<Sent>,
+    busy: Busy,
+    endpoint: Option<String>,
+) -> HttpResponse {
+    let revised = busy.session().transport == Transport::Streamable;
+    let retry = revised && busy.session().revision().primes();
+    let counted = Counted::new(house, busy);
+    let first = endpoint.map(|path| SseEvent::Data(Data::new(path).event("endpoint")));
+    let rest = stream::unfold((reader, counted), |(mut reader, counted)| async move {
+        let sent = reader.recv().await?;
+        let data = String::from_utf8(sent.data.into()).unwrap_or_default();
+        let mut data = Data::new(data);
+        match sent.id {
+            Some(id) => data.set_id(id.to_string()),
+            None => data.set_event("message"),
+        }
+        Some((SseEvent::Data(data), (reader, counted)))
+    });
+    let all = stream::iter(first).chain(rest).take_until(house.draining.clone().cancelled_owned());
+    let mut sse = Sse::from_infallible_stream(all).with_keep_alive(KEEP_ALIVE);
+    if retry {
+        sse = sse.with_retry_duration(RETRY);
+    }
+    sse.customize()
+        .insert_header(("X-Accel-Buffering", "no"))
+        .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
+        .respond_to(request)
+        .map_into_boxed_body()
+}
+
+/// An open stream counts against the hub's maximum, and keeps its session from being idle.
+struct Counted {
+    house: Arc<House>,
+    busy: Busy,
+}
+
+impl Counted {
+    fn new(house: &Arc<House>, busy: Busy) -> Counted {
+        house.engine.streams.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Counted { house: house.clone(), busy }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.house.engine.streams.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        let session = self.busy.session();
+        // The end of its stream is the end of a session of 2024-11-05.
+        if session.transport == Transport::Sse {
+            session.leave();
+        }
+    }
+}
