@@ -277,3 +277,13 @@ async fn p2_a_chatty_stderr_blocks_nobody() {
         assert_eq!(child.heard().await, "answer");
     }
 }
+
+#[test]
+fn main_may_be_an_actix_system() {
+    actix::System::new().block_on(async {
+        let mut child = start(&spec("cat", &[]));
+        child.send(r#"{"jsonrpc":"2.0","method":"hello"}"#).await;
+        assert_eq!(child.heard().await, "hello");
+        assert_eq!(child.stopped().await, "was stopped");
+    });
+}

@@ -39,7 +39,7 @@ pub fn spec(command: &str, args: &[&str]) -> ProcessSpec {
         args: args.iter().map(OsString::from).collect(),
         env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
         cwd: "/".into(),
-        stop_timeout: Duration::from_secs(5),
+        stop_timeout: Duration::from_secs(1),
         message_bytes_max: 16 * MIB,
         strict_stdout: false,
     }

@@ -28,13 +28,15 @@ async fn f6_sigterm_ignored() {
 
 #[tokio::test]
 async fn f6_kill_waits_for_nothing() {
-    let mut child = start(&sh("trap '' TERM; say ready; while :; do sleep 1; done"));
+    let mut spec = sh("trap '' TERM; say ready; while :; do sleep 1; done");
+    spec.stop_timeout = PATIENCE;
+    let mut child = start(&spec);
     assert_eq!(child.heard().await, "ready");
     let begun = Instant::now();
     child.process.stop();
     child.process.kill();
     child.exited().await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < PATIENCE / 4, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -142,7 +144,9 @@ async fn p3_the_order_of_a_stop() {
 
 #[tokio::test]
 async fn p3_what_is_queued_is_written_before_stdin_closes() {
-    let mut child = start(&sh("read first; read second; say $second; cat >/dev/null; say eof"));
+    let mut spec = sh("read first; read second; say $second; cat >/dev/null; say eof");
+    spec.stop_timeout = PATIENCE;
+    let mut child = start(&spec);
     child.send("one").await;
     child.send("two").await;
     child.process.stop();
