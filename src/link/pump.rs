@@ -39,6 +39,8 @@ const DEAF_MAX: Duration = Duration::from_millis(500);
 const DRAIN_IDLE: Duration = Duration::from_millis(50);
 /// and in any case after this.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// How long after the end of its output a child's death may be noticed.
+const DEATH_MAX: Duration = Duration::from_millis(50);
 /// From this size a message is written without a copy, and its pipe deserves to be large.
 const LARGE_BYTES: usize = 64 * 1024;
 #[cfg(target_os = "linux")]
@@ -172,6 +174,22 @@ pub(super) struct Reading {
 
 /// Reads messages until the output ends, the child is unhealthy, or nobody listens.
 pub(super) async fn read(to: mpsc::Sender<Inbound>, mut stdout: Stdout, control: Arc<Control>, reading: Reading) {
+    if listen(&to, &mut stdout, &control, reading).await {
+        // If it died, that is known before anybody can ask for its end: a crash is not to look like a stop.
+        let _ = timeout(DEATH_MAX, control.gone.cancelled()).await;
+        return;
+    }
+    drop(to);
+    // Until it ends it may go on talking; a full or a broken pipe would keep it from ending well.
+    let mut nowhere = tokio::io::sink();
+    tokio::select! {
+        () = control.gone.cancelled() => {}
+        _ = tokio::io::copy(&mut stdout, &mut nowhere) => {}
+    }
+}
+
+/// Passes on what comes; returns whether the output ended.
+async fn listen(to: &mpsc::Sender<Inbound>, stdout: &mut Stdout, control: &Control, reading: Reading) -> bool {
     let mut lines = Lines::new(reading.message_bytes_max);
     let mut strays = Strays { strict: reading.strict, in_a_row: 0 };
     let mut cut = std::pin::pin!(control.cut.cancelled());
@@ -182,9 +200,12 @@ pub(super) async fn read(to: mpsc::Sender<Inbound>, mut stdout: Stdout, control:
     loop {
         let read = tokio::select! {
             biased;
-            () = &mut cut => return,
+            () = &mut cut => return false,
             read = stdout.read_buf(lines.spare()) => read,
-            () = &mut deserted => return control.stop.cancel(),
+            () = &mut deserted => {
+                control.stop.cancel();
+                return false;
+            }
             () = &mut gone, if drain_until.is_none() => {
                 drain_until = Some(Instant::now() + DRAIN_MAX);
                 continue;
@@ -207,13 +228,16 @@ pub(super) async fn read(to: mpsc::Sender<Inbound>, mut stdout: Stdout, control:
                 }
                 Line::Whole(line) => {
                     if line.len() > LARGE_BYTES && !std::mem::replace(&mut grown, true) {
-                        grow(&stdout);
+                        grow(stdout);
                     }
                     match message::read_upstream(line.clone()) {
                         Ok(Body::One(message)) => Inbound::Message(message),
                         Ok(Body::Batch(messages)) => Inbound::Batch(messages),
-                        Err(why) => match strays.skip(&line, &why, &control) {
-                            Some(fault) => return control.fail(fault),
+                        Err(why) => match strays.skip(&line, &why, control) {
+                            Some(fault) => {
+                                control.fail(fault);
+                                return false;
+                            }
                             None => continue,
                         },
                     }
@@ -221,7 +245,8 @@ pub(super) async fn read(to: mpsc::Sender<Inbound>, mut stdout: Stdout, control:
             };
             strays.in_a_row = 0;
             if to.send(inbound).await.is_err() {
-                return control.stop.cancel();
+                control.stop.cancel();
+                return false;
             }
         }
         if drain_until.is_some_and(|until| Instant::now() > until) {
@@ -232,6 +257,7 @@ pub(super) async fn read(to: mpsc::Sender<Inbound>, mut stdout: Stdout, control:
     if bytes > 0 {
         tracing::warn!(upstream = %control.name, bytes, "the output ended within a line, which is discarded");
     }
+    true
 }
 
 /// Lines that are no messages.
