@@ -51,9 +51,7 @@ fn read(line: &[u8], client: &mut Value) -> Option<Value> {
         }
         Ok(message) => answer(&message, client),
         Err(_) if line.trim_ascii().is_empty() => None,
-        Err(_) => Some(
-            json!({"jsonrpc": "2.0", "error": {"code": -32700, "message": "this line is not JSON"}}),
-        ),
+        Err(_) => Some(json!({"jsonrpc": "2.0", "error": {"code": -32700, "message": "this line is not JSON"}})),
     }
 }
 
@@ -90,8 +88,7 @@ fn initialize(params: &Value) -> Value {
 
 fn tools() -> Value {
     let nothing = json!({"type": "object", "properties": {}});
-    let text =
-        json!({"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]});
+    let text = json!({"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]});
     json!({"tools": [
         {"name": "echo", "description": "Returns its text.", "inputSchema": text},
         {"name": "pid", "description": "Returns the id of this process.", "inputSchema": nothing},
@@ -104,9 +101,7 @@ fn call(params: &Value, client: &Value) -> Result<Value, (i32, String)> {
     match params["name"].as_str().unwrap_or_default() {
         "echo" => match params["arguments"]["text"].as_str() {
             Some(said) => text(said.to_owned()),
-            None => Ok(
-                json!({"content": [{"type": "text", "text": "echo needs a string \"text\""}], "isError": true}),
-            ),
+            None => Ok(json!({"content": [{"type": "text", "text": "echo needs a string \"text\""}], "isError": true})),
         },
         "pid" => text(process::id().to_string()),
         "who" => text(client.to_string()),

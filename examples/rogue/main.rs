@@ -87,9 +87,8 @@ fn read(server: &Arc<Server>) -> io::Result<()> {
             match serde_json::from_slice::<Value>(&line) {
                 Ok(message) => handle(server, &message),
                 Err(_) if line.trim_ascii().is_empty() => {}
-                Err(_) => server.send(
-                    &json!({"jsonrpc": "2.0", "error": {"code": -32700, "message": "this line is not JSON"}}),
-                ),
+                Err(_) => server
+                    .send(&json!({"jsonrpc": "2.0", "error": {"code": -32700, "message": "this line is not JSON"}})),
             }
         }
         line.clear();

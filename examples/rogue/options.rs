@@ -53,8 +53,8 @@ impl Options {
                 "--crlf" => options.crlf = true,
                 "--blank-lines" => options.blank_lines = true,
                 "--slow-start" => {
-                    options.slow_start = Duration::try_from_secs_f64(number(&value()?)?)
-                        .map_err(|error| error.to_string())?;
+                    options.slow_start =
+                        Duration::try_from_secs_f64(number(&value()?)?).map_err(|error| error.to_string())?;
                 }
                 "--ignore-sigterm" => options.ignore_sigterm = true,
                 "--ignore-eof" => options.ignore_eof = true,
@@ -65,8 +65,7 @@ impl Options {
                 "--counter" => options.counter = Some(value()?.into()),
                 "--capabilities" => {
                     let value = value()?;
-                    options.capabilities =
-                        Some(serde_json::from_str(&value).map_err(|error| error.to_string())?);
+                    options.capabilities = Some(serde_json::from_str(&value).map_err(|error| error.to_string())?);
                 }
                 "--protocol" => options.protocol = Some(value()?),
                 "--instructions" => options.instructions = Some(value()?),
@@ -82,6 +81,5 @@ impl Options {
 pub const SIGTERM_IGNORED: &str = "--sigterm-is-ignored";
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not such a number"))
+    text.parse().map_err(|_| format!("{text:?} is not such a number"))
 }

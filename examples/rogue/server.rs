@@ -49,11 +49,7 @@ pub struct Memory {
 impl Server {
     pub fn new(options: Options) -> Arc<Self> {
         let (output, memory) = (Mutex::default(), Mutex::default());
-        Arc::new(Self {
-            options,
-            output,
-            memory,
-        })
+        Arc::new(Self { options, output, memory })
     }
 
     pub fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -62,11 +58,7 @@ impl Server {
 
     /// Writes one line, with whatever the flags put around it.
     pub fn line(&self, text: &[u8]) {
-        const NOISE: [&str; 3] = [
-            "Rogue is listening…",
-            "\x1b[1;32m✔ ready\x1b[0m",
-            "[info] {",
-        ];
+        const NOISE: [&str; 3] = ["Rogue is listening…", "\x1b[1;32m✔ ready\x1b[0m", "[info] {"];
         let mut lines = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         let end: &[u8] = if self.options.crlf { b"\r\n" } else { b"\n" };
         let mut bytes = Vec::with_capacity(text.len() + 16);
@@ -123,11 +115,7 @@ impl Server {
         let Some((_, asker)) = id.and_then(|id| self.memory().waiting.remove(&id)) else {
             return;
         };
-        let key = if message.get("error").is_some() {
-            "error"
-        } else {
-            "result"
-        };
+        let key = if message.get("error").is_some() { "error" } else { "result" };
         let _ = asker.send(json!({ key: message[key] }));
     }
 
@@ -136,9 +124,7 @@ impl Server {
         let mut memory = self.memory();
         memory.cancels.push(id.clone());
         memory.in_flight.remove(&call);
-        memory
-            .waiting
-            .retain(|_, (behind, _)| behind.as_ref() != Some(&call));
+        memory.waiting.retain(|_, (behind, _)| behind.as_ref() != Some(&call));
     }
 
     fn write(&self, bytes: &[u8]) {
@@ -210,8 +196,7 @@ impl Call {
     /// Answers in the name of any id.
     pub fn answer_with(&self, id: &Value, result: Value) {
         self.end();
-        self.server
-            .send(&json!({"jsonrpc": "2.0", "id": id, "result": result}));
+        self.server.send(&json!({"jsonrpc": "2.0", "id": id, "result": result}));
     }
 
     /// Answers with a line put together by hand.
@@ -223,8 +208,7 @@ impl Call {
     pub fn fail(&self, code: i32, text: &str) {
         self.end();
         let error = json!({"code": code, "message": text});
-        self.server
-            .send(&json!({"jsonrpc": "2.0", "id": self.id, "error": error}));
+        self.server.send(&json!({"jsonrpc": "2.0", "id": self.id, "error": error}));
     }
 
     fn end(&self) {

@@ -81,12 +81,8 @@ pub const UNKNOWN_FIELDS: &str = r#"{ "zeta":1,"content":[{"text":"caf\u00e9 \ud
 
 /// The answer to `tools/list`.
 pub fn list(added: &[String]) -> Value {
-    let known = TOOLS
-        .iter()
-        .map(|(name, arguments, text, _)| tool(name, arguments, text));
-    let added = added
-        .iter()
-        .map(|name| tool(name, "text:string", "Added while running."));
+    let known = TOOLS.iter().map(|(name, arguments, text, _)| tool(name, arguments, text));
+    let added = added.iter().map(|name| tool(name, "text:string", "Added while running."));
     json!({"tools": known.chain(added).collect::<Vec<_>>()})
 }
 
@@ -135,9 +131,7 @@ fn tools_changed(call: &Call) {
 fn kill_self(call: Call) {
     use rustix::process::{Signal, getpid, kill_process};
     let signal = i32::try_from(call.number("signal")).ok();
-    let signal = signal
-        .and_then(Signal::from_named_raw)
-        .unwrap_or(Signal::KILL);
+    let signal = signal.and_then(Signal::from_named_raw).unwrap_or(Signal::KILL);
     if let Err(error) = kill_process(getpid(), signal) {
         call.fail(-32603, &error.to_string());
     }
@@ -212,8 +206,7 @@ fn progress(call: Call) {
                 return;
             }
             if !call.token.is_null() {
-                let progress =
-                    json!({"progressToken": call.token, "progress": step, "total": count});
+                let progress = json!({"progressToken": call.token, "progress": step, "total": count});
                 call.server.notify("notifications/progress", progress);
             }
         }
@@ -252,11 +245,7 @@ fn ask_unprompted(call: Call) {
 
 fn grandchild(call: Call) {
     let mut shell = Command::new("/bin/sh");
-    let trap = if call.flag("ignore_term") {
-        r#"trap "" TERM; "#
-    } else {
-        ""
-    };
+    let trap = if call.flag("ignore_term") { r#"trap "" TERM; "# } else { "" };
     shell.args(["-c", &format!("{trap}exec sleep 1000")]);
     shell.stdin(Stdio::null());
     if !call.flag("hold_pipes") {

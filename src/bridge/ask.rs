@@ -22,7 +22,9 @@ pub fn judge(ask: &Message, abilities: Abilities) -> Result<(), (i32, &'static s
         },
         "sampling/createMessage" => Err((METHOD_NOT_FOUND, "the client did not declare sampling")),
         "elicitation/create" => match (params()["mode"].as_str() == Some("url"), abilities) {
-            (false, Abilities { elicitation_form: true, .. }) | (true, Abilities { elicitation_url: true, .. }) => Ok(()),
+            (false, Abilities { elicitation_form: true, .. }) | (true, Abilities { elicitation_url: true, .. }) => {
+                Ok(())
+            }
             (_, Abilities { elicitation_form: false, elicitation_url: false, .. }) => {
                 Err((METHOD_NOT_FOUND, "the client did not declare elicitation"))
             }

@@ -71,7 +71,8 @@ pub async fn greet(connection: &Connection, hello: &Hello, limit: Duration) -> R
     };
     let result: Value = serde_json::from_str(result).unwrap_or_default();
     let version = result["protocolVersion"].as_str().unwrap_or_default();
-    let revision = Revision::read(version).ok_or_else(|| HandshakeError::Revision(version.chars().take(40).collect()))?;
+    let revision =
+        Revision::read(version).ok_or_else(|| HandshakeError::Revision(version.chars().take(40).collect()))?;
     connection.allow_batches(revision.batches());
     connection.notify(message::notification("notifications/initialized", None)).await?;
     Ok(Profile { revision, result })

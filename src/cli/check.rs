@@ -33,10 +33,7 @@ pub fn run(args: Args, config_flag: Option<PathBuf>, color: bool) -> u8 {
         Ok(path) => check(&path, args.format, color),
         Err(missing) => {
             let diagnostic = Diagnostic::of_file(missing.to_string());
-            (
-                told(&[diagnostic], "", Path::new("hub.toml"), args.format, color),
-                false,
-            )
+            (told(&[diagnostic], "", Path::new("hub.toml"), args.format, color), false)
         }
     };
     // A reader that closed the pipe has read enough.
@@ -49,31 +46,15 @@ fn check(path: &Path, format: Format, color: bool) -> (String, bool) {
         Ok(loaded) => {
             let mut out = told(&loaded.warnings, &loaded.text, path, format, color);
             if format == Format::Human {
-                let plural = if loaded.config.upstreams.len() == 1 {
-                    ""
-                } else {
-                    "s"
-                };
+                let plural = if loaded.config.upstreams.len() == 1 { "" } else { "s" };
                 let count = loaded.config.upstreams.len();
-                out.push_str(&format!(
-                    "{}: ok, {count} upstream{plural}\n",
-                    path.display()
-                ));
+                out.push_str(&format!("{}: ok, {count} upstream{plural}\n", path.display()));
             }
             (out, true)
         }
-        Err(Rejected {
-            text, diagnostics, ..
-        }) => (
-            told(
-                &diagnostics,
-                text.as_deref().unwrap_or_default(),
-                path,
-                format,
-                color,
-            ),
-            false,
-        ),
+        Err(Rejected { text, diagnostics, .. }) => {
+            (told(&diagnostics, text.as_deref().unwrap_or_default(), path, format, color), false)
+        }
     }
 }
 

@@ -55,9 +55,7 @@ fn serve(lines: &Receiver<Vec<u8>>, mut output: impl Write) -> io::Result<()> {
             Ok(line) => Some(line),
             Err(_) => {
                 output.flush()?;
-                let wait = demo
-                    .due()
-                    .map(|due| due.saturating_duration_since(Instant::now()));
+                let wait = demo.due().map(|due| due.saturating_duration_since(Instant::now()));
                 match lines.recv_timeout(wait.unwrap_or(IDLE_WAIT)) {
                     Ok(line) => Some(line),
                     Err(RecvTimeoutError::Timeout) => None,
@@ -128,11 +126,7 @@ mod tests {
             ("server/discover", json!({}), -32601),
             ("tools/call", json!({"name": "nonsense"}), -32602),
             ("resources/read", json!({"uri": "demo://nonsense"}), -32002),
-            (
-                "resources/read",
-                json!({"uri": "demo://greeting/%zz"}),
-                -32002,
-            ),
+            ("resources/read", json!({"uri": "demo://greeting/%zz"}), -32002),
             ("resources/subscribe", json!({"uri": "demo://no"}), -32002),
             ("prompts/get", json!({"name": "introduce"}), -32602),
             ("logging/setLevel", json!({"level": "loud"}), -32602),
@@ -143,14 +137,8 @@ mod tests {
             assert_eq!(out[0]["error"]["code"], code, "{method}");
             assert_eq!(out[0]["id"], "q");
         }
-        assert_eq!(
-            demo().read(b"{oops\n", Instant::now())[0]["error"]["code"],
-            -32700
-        );
-        assert_eq!(
-            demo().read(b"[]\n", Instant::now())[0]["error"]["code"],
-            -32600
-        );
+        assert_eq!(demo().read(b"{oops\n", Instant::now())[0]["error"]["code"], -32700);
+        assert_eq!(demo().read(b"[]\n", Instant::now())[0]["error"]["code"], -32600);
         assert_eq!(demo().read(b" \r\n", Instant::now()), Vec::<Value>::new());
     }
 
@@ -176,64 +164,37 @@ mod tests {
     #[test]
     fn simple_tools_answer_at_once() {
         let out = call(&mut demo(), "add", json!({"a": 2, "b": 3}));
-        assert_eq!(
-            (text(&out[0]), &out[0]["result"]["structuredContent"]),
-            ("5", &json!({"sum": 5}))
-        );
-        assert_eq!(
-            text(&call(&mut demo(), "add", json!({"a": 0.5, "b": 3}))[0]),
-            "3.5"
-        );
-        assert_eq!(
-            text(&call(&mut demo(), "echo", json!({"text": "é"}))[0]),
-            "é"
-        );
+        assert_eq!((text(&out[0]), &out[0]["result"]["structuredContent"]), ("5", &json!({"sum": 5})));
+        assert_eq!(text(&call(&mut demo(), "add", json!({"a": 0.5, "b": 3}))[0]), "3.5");
+        assert_eq!(text(&call(&mut demo(), "echo", json!({"text": "é"}))[0]), "é");
     }
 
     #[test]
     fn slow_reports_each_step_and_then_answers() {
         let (mut demo, start) = (demo(), Instant::now());
-        let params =
-            json!({"name": "slow", "arguments": {"seconds": 2}, "_meta": {"progressToken": 7}});
+        let params = json!({"name": "slow", "arguments": {"seconds": 2}, "_meta": {"progressToken": 7}});
         let begun = say(&mut demo, "tools/call", params, start);
         assert_eq!(begun[0]["method"], "notifications/message");
         assert_eq!(demo.due(), Some(start + Duration::from_secs(1)));
         assert!(demo.advance(start).is_empty());
         let first = demo.advance(start + Duration::from_secs(1));
-        assert_eq!(
-            (first.len(), &first[0]["params"]["progressToken"]),
-            (1, &json!(7))
-        );
+        assert_eq!((first.len(), &first[0]["params"]["progressToken"]), (1, &json!(7)));
         let last = demo.advance(start + Duration::from_secs(2));
-        let methods: Vec<_> = last
-            .iter()
-            .map(|message| message["method"].as_str())
-            .collect();
-        assert_eq!(
-            methods,
-            [
-                Some("notifications/progress"),
-                Some("notifications/message"),
-                None
-            ]
-        );
+        let methods: Vec<_> = last.iter().map(|message| message["method"].as_str()).collect();
+        assert_eq!(methods, [Some("notifications/progress"), Some("notifications/message"), None]);
         assert_eq!((&last[2]["id"], demo.due()), (&json!("q"), None));
     }
 
     #[test]
     fn a_cancelled_call_is_never_answered() {
-        let cancel =
-            br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"q"}}"#;
+        let cancel = br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"q"}}"#;
         let (mut demo, now) = (demo(), Instant::now());
         call(&mut demo, "slow", json!({}));
         assert!(demo.read(cancel, now).is_empty());
         assert!(demo.advance(now + Duration::from_secs(60)).is_empty());
         call(&mut demo, "ask_name", json!({}));
         assert_eq!(demo.read(cancel, now)[0]["params"]["requestId"], 1);
-        assert!(
-            demo.read(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#, now)
-                .is_empty()
-        );
+        assert!(demo.read(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#, now).is_empty());
     }
 
     #[test]
@@ -245,24 +206,9 @@ mod tests {
                 r#""result":{"action":"accept","content":{"name":"Ada"}}"#,
                 "Hello, Ada!",
             ),
-            (
-                "ask_name",
-                "elicitation/create",
-                r#""result":{"action":"decline"}"#,
-                "rather not say",
-            ),
-            (
-                "ask_name",
-                "elicitation/create",
-                r#""result":{"action":"cancel"}"#,
-                "closed the question",
-            ),
-            (
-                "ask_name",
-                "elicitation/create",
-                r#""error":{"code":-1,"message":"no"}"#,
-                "would not answer: no",
-            ),
+            ("ask_name", "elicitation/create", r#""result":{"action":"decline"}"#, "rather not say"),
+            ("ask_name", "elicitation/create", r#""result":{"action":"cancel"}"#, "closed the question"),
+            ("ask_name", "elicitation/create", r#""error":{"code":-1,"message":"no"}"#, "would not answer: no"),
             (
                 "ask_model",
                 "sampling/createMessage",
@@ -275,18 +221,8 @@ mod tests {
                 r#""result":{"model":"m","content":[{"type":"text","text":"42"}]}"#,
                 "m says: 42",
             ),
-            (
-                "list_roots",
-                "roots/list",
-                r#""result":{"roots":[{"uri":"file:///a","name":"a"}]}"#,
-                "- a: file:///a",
-            ),
-            (
-                "list_roots",
-                "roots/list",
-                r#""result":{"roots":[]}"#,
-                "no folders",
-            ),
+            ("list_roots", "roots/list", r#""result":{"roots":[{"uri":"file:///a","name":"a"}]}"#, "- a: file:///a"),
+            ("list_roots", "roots/list", r#""result":{"roots":[]}"#, "no folders"),
         ] {
             let mut demo = demo();
             let asked = call(&mut demo, tool, json!({"prompt": "?"}));
@@ -294,9 +230,7 @@ mod tests {
             let line = format!(r#"{{"jsonrpc":"2.0","id":{},{answer}}}"#, asked[0]["id"]);
             let out = demo.read(line.as_bytes(), Instant::now());
             assert!(text(&out[0]).contains(expected), "{out:?}");
-            assert!(
-                text(&call(&mut Demo::default(), tool, json!({}))[0]).contains("did not declare")
-            );
+            assert!(text(&call(&mut Demo::default(), tool, json!({}))[0]).contains("did not declare"));
         }
     }
 
@@ -322,34 +256,19 @@ mod tests {
     fn the_log_level_decides_what_is_said() {
         let (mut demo, now) = (demo(), Instant::now());
         assert_eq!(call(&mut demo, "echo", json!({"text": "x"})).len(), 1);
-        say(
-            &mut demo,
-            "logging/setLevel",
-            json!({"level": "debug"}),
-            now,
-        );
+        say(&mut demo, "logging/setLevel", json!({"level": "debug"}), now);
         let out = call(&mut demo, "echo", json!({"text": "x"}));
-        assert_eq!(
-            (out.len(), &out[0]["params"]["logger"]),
-            (2, &json!("demo"))
-        );
+        assert_eq!((out.len(), &out[0]["params"]["logger"]), (2, &json!("demo")));
     }
 
     #[test]
     fn names_are_completed_and_escapes_resolved() {
         let (mut demo, now) = (demo(), Instant::now());
-        let params = json!({"ref": {"type": "ref/prompt", "name": "introduce"}, "argument": {"name": "name", "value": "a"}});
+        let params =
+            json!({"ref": {"type": "ref/prompt", "name": "introduce"}, "argument": {"name": "name", "value": "a"}});
         let out = say(&mut demo, "completion/complete", params, now);
-        assert_eq!(
-            out[0]["result"]["completion"]["values"],
-            json!(["Ada", "Alan"])
-        );
-        let out = say(
-            &mut demo,
-            "resources/read",
-            json!({"uri": "demo://greeting/Ada%20L%C3%A9"}),
-            now,
-        );
+        assert_eq!(out[0]["result"]["completion"]["values"], json!(["Ada", "Alan"]));
+        let out = say(&mut demo, "resources/read", json!({"uri": "demo://greeting/Ada%20L%C3%A9"}), now);
         assert_eq!(out[0]["result"]["contents"][0]["text"], "Hello, Ada Lé!");
     }
 
@@ -357,17 +276,9 @@ mod tests {
     fn a_batch_is_understood_where_the_revision_has_batches() {
         let mut demo = Demo::default();
         let now = Instant::now();
-        say(
-            &mut demo,
-            "initialize",
-            json!({"protocolVersion": "2025-03-26", "capabilities": {}}),
-            now,
-        );
+        say(&mut demo, "initialize", json!({"protocolVersion": "2025-03-26", "capabilities": {}}), now);
         let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
-        assert_eq!(
-            demo.read(format!("[{ping},{ping}]").as_bytes(), now).len(),
-            2
-        );
+        assert_eq!(demo.read(format!("[{ping},{ping}]").as_bytes(), now).len(), 2);
     }
 
     #[test]

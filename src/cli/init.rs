@@ -25,17 +25,11 @@ pub fn run(args: Args) -> u8 {
     let file = args.file.display();
     match write(&args.file, args.force) {
         Ok(()) => {
-            let _ = writeln!(
-                io::stdout(),
-                "{file}: written; next: hubward serve --config {file}"
-            );
+            let _ = writeln!(io::stdout(), "{file}: written; next: hubward serve --config {file}");
             0
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let _ = writeln!(
-                io::stderr(),
-                "{file} is there already; name another file, or replace it with --force"
-            );
+            let _ = writeln!(io::stderr(), "{file} is there already; name another file, or replace it with --force");
             1
         }
         Err(error) => {
@@ -51,18 +45,8 @@ fn write(path: &Path, force: bool) -> io::Result<()> {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let aside = path.with_file_name(format!(
-        ".{}.{}",
-        name.to_string_lossy(),
-        std::process::id()
-    ));
-    let written = fill(&aside).and_then(|()| {
-        if force {
-            fs::rename(&aside, path)
-        } else {
-            place(&aside, path)
-        }
-    });
+    let aside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let written = fill(&aside).and_then(|()| if force { fs::rename(&aside, path) } else { place(&aside, path) });
     // After a rename it is gone; after a link, or a failure, it is litter.
     let _ = fs::remove_file(&aside);
     written
@@ -83,9 +67,7 @@ fn fill(aside: &Path) -> io::Result<()> {
 fn place(aside: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(aside, path) {
         // Not every file system has links.
-        Err(error)
-            if error.kind() != io::ErrorKind::AlreadyExists && path.symlink_metadata().is_err() =>
-        {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && path.symlink_metadata().is_err() => {
             fs::rename(aside, path)
         }
         linked => linked,
@@ -101,8 +83,7 @@ mod tests {
     fn everything() -> String {
         let key = |line: &str| {
             let (word, value) = line.split_once(" = ")?;
-            let plain =
-                !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
             (plain && !value.is_empty()).then_some(())
         };
         let lines = STARTER.lines().map(|line| match line.strip_prefix("# ") {
@@ -117,30 +98,17 @@ mod tests {
         let folder = Path::new("/x");
         let (config, warnings) = parse(STARTER, folder, &|_| None).unwrap();
         assert_eq!(warnings, []);
-        assert_eq!(
-            config
-                .upstreams
-                .keys()
-                .map(|name| name.as_str())
-                .collect::<Vec<_>>(),
-            ["demo"]
-        );
+        assert_eq!(config.upstreams.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["demo"]);
         assert_eq!(config.hub, config::HubConfig::default());
 
         let (full, warnings) = parse(&everything(), folder, &|_| None).unwrap();
         assert_eq!(warnings, []);
         assert_eq!(full.upstreams.len(), 2);
-        assert_eq!(
-            full.hub.limits, config.hub.limits,
-            "the examples show the defaults"
-        );
+        assert_eq!(full.hub.limits, config.hub.limits, "the examples show the defaults");
         let shown = &full.upstreams["demo"];
         let plain = &config.upstreams["demo"];
-        let shown = config::UpstreamConfig {
-            env: plain.env.clone(),
-            inherit_env: plain.inherit_env.clone(),
-            ..shown.clone()
-        };
+        let shown =
+            config::UpstreamConfig { env: plain.env.clone(), inherit_env: plain.inherit_env.clone(), ..shown.clone() };
         assert_eq!(&shown, plain, "the examples show the defaults");
     }
 
@@ -148,10 +116,7 @@ mod tests {
     fn written_once_and_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hub.toml");
-        let args = |force| Args {
-            file: path.clone(),
-            force,
-        };
+        let args = |force| Args { file: path.clone(), force };
         assert_eq!(run(args(false)), 0);
         assert_eq!(fs::read_to_string(&path).unwrap(), STARTER);
         fs::write(&path, "mine").unwrap();
@@ -159,17 +124,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
         assert_eq!(run(args(true)), 0);
         assert_eq!(fs::read_to_string(&path).unwrap(), STARTER);
-        assert_eq!(
-            fs::read_dir(folder.path()).unwrap().count(),
-            1,
-            "nothing is left aside"
-        );
-        assert_eq!(
-            run(Args {
-                file: folder.path().join("no/hub.toml"),
-                force: false
-            }),
-            1
-        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left aside");
+        assert_eq!(run(Args { file: folder.path().join("no/hub.toml"), force: false }), 1);
     }
 }

@@ -4,3 +4,124 @@ pub mod check;
 pub mod demo;
 pub mod init;
 pub mod keeper;
+pub mod proxy;
+pub mod serve;
+pub mod version;
+
+use std::{io::IsTerminal, path::PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{config::Format, observe};
+
+/// Done.
+pub const OK: u8 = 0;
+/// The thing asked for failed.
+pub const FAILED: u8 = 1;
+/// Wrong usage, or an invalid configuration.
+pub const USAGE: u8 = 2;
+
+/// Many MCP servers behind one address: each at its own URL, supervised, reloaded live.
+#[derive(Parser)]
+#[command(name = "hubward", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Args, Clone)]
+pub struct Globals {
+    /// The configuration [default: ./hub.toml, $XDG_CONFIG_HOME/hubward/hub.toml, /etc/hubward/hub.toml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "HUBWARD_CONFIG")]
+    config: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, trace, or a filter such as `info,hubward::link=debug`
+    #[arg(long, global = true, value_name = "LEVEL", env = "HUBWARD_LOG")]
+    log_level: Option<String>,
+    /// How to log
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Colours on a terminal, always, or never
+    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
+    color: Color,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the hub in the foreground
+    Serve(serve::Args),
+    /// Show all errors and warnings of a configuration; start nothing
+    Check(check::Args),
+    /// Write a starter hub.toml that works as it stands
+    Init(init::Args),
+    /// Serve one stdio server over HTTP, without a file
+    Proxy(proxy::Args),
+    /// A small MCP server on stdin and stdout, to try things with
+    Demo(demo::Args),
+    /// Show the version
+    Version(version::Args),
+}
+
+impl Globals {
+    fn color(&self, stream: impl IsTerminal) -> bool {
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && stream.is_terminal(),
+        }
+    }
+
+    /// Installs the log; flags win over the file.
+    fn log(&self, level: &str, format: Format) -> Result<observe::Log, String> {
+        let format = match self.log_format {
+            Some(LogFormat::Human) => Format::Human,
+            Some(LogFormat::Json) => Format::Json,
+            None => format,
+        };
+        observe::install(self.log_level.as_deref().unwrap_or(level), format, self.color(std::io::stderr()))
+    }
+}
+
+/// Runs the command line. The result is the exit code.
+pub fn main() -> u8 {
+    // The keeper stays as small as it can: before flags, log and runtime.
+    if std::env::args_os().nth(1).is_some_and(|first| first == "keeper") {
+        return keeper::run();
+    }
+    let Cli { globals, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { USAGE } else { OK };
+            let _ = error.print();
+            return code;
+        }
+    };
+    match command {
+        Command::Serve(args) => serve::run(args, &globals),
+        Command::Check(args) => check::run(args, globals.config.clone(), globals.color(std::io::stdout())),
+        Command::Init(args) => init::run(args),
+        Command::Proxy(args) => proxy::run(args, &globals),
+        Command::Demo(args) => demo::run(args),
+        Command::Version(args) => version::run(args),
+    }
+}
+
+/// Says what went wrong, and gives the exit code back.
+fn fail(code: u8, text: impl std::fmt::Display) -> u8 {
+    eprintln!("hubward: {text}");
+    code
+}

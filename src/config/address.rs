@@ -52,13 +52,18 @@ impl Bind {
             Ok(Host::Ipv4(address)) => address.to_string(),
             Ok(Host::Ipv6(address)) => address.to_string(),
             _ => {
-                return Err(
-                    "no such host can exist; 127.0.0.1, [::1] and localhost are the usual ones"
-                        .into(),
-                );
+                return Err("no such host can exist; 127.0.0.1, [::1] and localhost are the usual ones".into());
             }
         };
         Ok(Bind { host, port })
+    }
+}
+
+impl std::str::FromStr for Bind {
+    type Err = String;
+
+    fn from_str(written: &str) -> Result<Self, String> {
+        Bind::parse(written)
     }
 }
 
@@ -73,19 +78,12 @@ impl fmt::Display for Bind {
 }
 
 fn is_domain(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
 }
 
 /// `public_url`: an http(s) address with nothing behind the path.
 pub(super) fn public_url(written: &str) -> Result<Url, String> {
-    let begins = |word: &str| {
-        written
-            .get(..word.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(word))
-    };
+    let begins = |word: &str| written.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     if !begins("http://") && !begins("https://") {
         return Err("it begins with http:// or https://".into());
     }
@@ -105,10 +103,8 @@ pub(super) fn origin(written: &str) -> Result<String, String> {
     let Ok(url) = Url::parse(written) else {
         return Err(FORM.into());
     };
-    let bare =
-        url.username().is_empty() && url.password().is_none() && &url[Position::AfterPort..] == "/";
-    let bare =
-        bare || url[Position::BeforeUsername..] == url[Position::BeforeHost..Position::AfterPort];
+    let bare = url.username().is_empty() && url.password().is_none() && &url[Position::AfterPort..] == "/";
+    let bare = bare || url[Position::BeforeUsername..] == url[Position::BeforeHost..Position::AfterPort];
     if url.host_str().is_none_or(str::is_empty) || !bare || written.ends_with('/') {
         return Err(FORM.into());
     }
@@ -118,15 +114,11 @@ pub(super) fn origin(written: &str) -> Result<String, String> {
 /// A `Host` value: a name or an address, perhaps with a port.
 pub(super) fn host(written: &str) -> Result<String, String> {
     let url = Url::parse(&format!("http://{written}/")).ok();
-    let plain = !written.contains(['/', '@', '?', '#', '\\', '*'])
-        && !written.contains(char::is_whitespace);
+    let plain = !written.contains(['/', '@', '?', '#', '\\', '*']) && !written.contains(char::is_whitespace);
     match url.as_ref().and_then(Url::host) {
         Some(Host::Domain(name)) if !is_domain(name) => Err("this is not a host".into()),
         Some(_) if plain => Ok(written.to_ascii_lowercase()),
-        _ => Err(
-            "a host is written alone or with its port: \"mcp.example.com\", \"10.0.0.7:8808\""
-                .into(),
-        ),
+        _ => Err("a host is written alone or with its port: \"mcp.example.com\", \"10.0.0.7:8808\"".into()),
     }
 }
 
@@ -140,11 +132,7 @@ pub(super) fn prefix(written: &str) -> Result<String, String> {
     };
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     if inner.is_empty() {
-        return if written.len() <= 1 {
-            Ok(String::new())
-        } else {
-            Err("a segment of it is empty".into())
-        };
+        return if written.len() <= 1 { Ok(String::new()) } else { Err("a segment of it is empty".into()) };
     }
     for segment in inner.split('/') {
         if segment.is_empty() {
@@ -155,9 +143,7 @@ pub(super) fn prefix(written: &str) -> Result<String, String> {
         }
         let odd = |c: &char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '~' | '-');
         if let Some(odd) = segment.chars().find(odd) {
-            return Err(format!(
-                "{odd:?} cannot stand in it; letters, digits, `.`, `_`, `~` and `-` can"
-            ));
+            return Err(format!("{odd:?} cannot stand in it; letters, digits, `.`, `_`, `~` and `-` can"));
         }
     }
     let first = inner.split('/').next().unwrap_or_default();
@@ -181,13 +167,7 @@ mod tests {
 
     #[test]
     fn binds() {
-        let check = |written: &str, expected| {
-            check(
-                Bind::parse(written).map(|b| b.to_string()),
-                written,
-                expected,
-            )
-        };
+        let check = |written: &str, expected| check(Bind::parse(written).map(|b| b.to_string()), written, expected);
         check("127.0.0.1:8808", Ok("127.0.0.1:8808"));
         check("http://127.0.0.1:8808", Ok("127.0.0.1:8808"));
         check("[::1]:0", Ok("[::1]:0"));
@@ -209,11 +189,7 @@ mod tests {
     #[test]
     fn loopback() {
         let check = |written: &str, expected| {
-            assert_eq!(
-                Bind::parse(written).map(|b| b.is_loopback()),
-                Ok(expected),
-                "{written}"
-            );
+            assert_eq!(Bind::parse(written).map(|b| b.is_loopback()), Ok(expected), "{written}");
         };
         check("127.0.0.1:1", true);
         check("127.9.9.9:1", true);
@@ -279,9 +255,7 @@ mod tests {
 
     #[test]
     fn public_urls() {
-        let check = |written: &str, expected| {
-            check(public_url(written).map(String::from), written, expected)
-        };
+        let check = |written: &str, expected| check(public_url(written).map(String::from), written, expected);
         check("https://mcp.example.com", Ok("https://mcp.example.com/"));
         check("http://x/hub", Ok("http://x/hub"));
         check("mcp.example.com", Err("begins with"));

@@ -48,11 +48,7 @@ impl Rejected {
     fn unread(path: &Path, title: impl Into<String>, help: Option<String>) -> Self {
         let mut diagnostic = Diagnostic::of_file(title);
         diagnostic.help = help;
-        Self {
-            path: path.to_owned(),
-            text: None,
-            diagnostics: vec![diagnostic],
-        }
+        Self { path: path.to_owned(), text: None, diagnostics: vec![diagnostic] }
     }
 }
 
@@ -68,24 +64,14 @@ impl std::error::Error for Rejected {}
 /// Reads the file with the environment of this process. A variable that is not UTF-8 counts as not set.
 pub fn read(path: &Path) -> Result<Loaded, Rejected> {
     let bytes = contents(path, FILE_BYTES_MAX).map_err(|error| {
-        let begin = error
-            .is_absence()
-            .then(|| "check the path; `hubward init` writes a file to begin with".to_owned());
-        Rejected::unread(
-            path,
-            format!("cannot read the file: {error}"),
-            error.cure(path).or(begin),
-        )
+        let begin = error.is_absence().then(|| "check the path; `hubward init` writes a file to begin with".to_owned());
+        Rejected::unread(path, format!("cannot read the file: {error}"), error.cure(path).or(begin))
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = memchr::memchr_iter(b'\n', good).count() + 1;
         let start = memchr::memrchr(b'\n', good).map_or(0, |at| at + 1);
-        let mut rejected = Rejected::unread(
-            path,
-            "the file is not UTF-8",
-            Some("save it as UTF-8".into()),
-        );
+        let mut rejected = Rejected::unread(path, "the file is not UTF-8", Some("save it as UTF-8".into()));
         for diagnostic in &mut rejected.diagnostics {
             diagnostic.line = line;
             diagnostic.column = String::from_utf8_lossy(&good[start..]).chars().count() + 1;
@@ -97,40 +83,21 @@ pub fn read(path: &Path) -> Result<Loaded, Rejected> {
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     let env = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
     match parse(&text, folder, &env) {
-        Ok((config, warnings)) => Ok(Loaded {
-            config,
-            hash: hash(&text),
-            text,
-            warnings,
-        }),
-        Err(diagnostics) => Err(Rejected {
-            path: path.to_owned(),
-            text: Some(text),
-            diagnostics,
-        }),
+        Ok((config, warnings)) => Ok(Loaded { config, hash: hash(&text), text, warnings }),
+        Err(diagnostics) => Err(Rejected { path: path.to_owned(), text: Some(text), diagnostics }),
     }
 }
 
 fn hash(text: &str) -> String {
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    digest
-        .as_ref()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What `${file:…}` stands for: the contents without the line breaks at the end, as in a shell's `$(<file)`.
 pub(super) fn secret(folder: &Path, path: &Path) -> Result<String, ExpandError> {
     let full = folder.join(path);
-    let refused = |why: String, help| ExpandError::File {
-        path: path.display().to_string(),
-        why,
-        help,
-    };
-    let bytes = contents(&full, SECRET_BYTES_MAX)
-        .map_err(|error| refused(error.to_string(), error.cure(&full)))?;
+    let refused = |why: String, help| ExpandError::File { path: path.display().to_string(), why, help };
+    let bytes = contents(&full, SECRET_BYTES_MAX).map_err(|error| refused(error.to_string(), error.cure(&full)))?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
         Err(_) => Err(refused("it is not UTF-8".into(), None)),
@@ -147,10 +114,7 @@ enum ReadError {
     #[error("it is larger than {} KiB", .0 >> 10)]
     Large(usize),
     #[error("{who} may write to it, and so decide what runs here")]
-    Open {
-        who: &'static str,
-        cure: &'static str,
-    },
+    Open { who: &'static str, cure: &'static str },
     #[error("it keeps changing while it is read")]
     Restless,
 }
@@ -187,10 +151,7 @@ fn contents(path: &Path, bytes_max: usize) -> Result<Vec<u8>, ReadError> {
         admit(&before, bytes_max)?;
         let mut bytes = Vec::new();
         // One byte more than allowed tells a file that has grown since.
-        (&file)
-            .take(bytes_max as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(ReadError::Io)?;
+        (&file).take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(ReadError::Io)?;
         if bytes.len() > bytes_max {
             return Err(ReadError::Large(bytes_max));
         }
@@ -207,10 +168,7 @@ fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     // Without NONBLOCK the opening of a FIFO waits for its writer; NOCTTY keeps a terminal from adopting us.
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits() as i32)
-        .open(path)
+    OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
 }
 
 #[cfg(not(unix))]
@@ -232,18 +190,12 @@ fn admit(metadata: &Metadata, bytes_max: usize) -> Result<(), ReadError> {
     {
         use std::os::unix::fs::MetadataExt;
         if metadata.mode() & 0o002 != 0 {
-            return Err(ReadError::Open {
-                who: "anybody",
-                cure: "o-w",
-            });
+            return Err(ReadError::Open { who: "anybody", cure: "o-w" });
         }
         // Under umask 002 every file is writable by a group of which its owner is the only member; by custom that
         // group bears the owner's number.
         if metadata.mode() & 0o020 != 0 && metadata.gid() != metadata.uid() {
-            return Err(ReadError::Open {
-                who: "a group",
-                cure: "g-w",
-            });
+            return Err(ReadError::Open { who: "a group", cure: "g-w" });
         }
     }
     Ok(())
@@ -261,16 +213,8 @@ pub struct NotFound {
 
 impl fmt::Display for NotFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places: Vec<String> = self
-            .searched
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        write!(
-            f,
-            "no hub.toml: looked for {}; `hubward init` writes one here, --config names one",
-            places.join(", ")
-        )
+        let places: Vec<String> = self.searched.iter().map(|path| path.display().to_string()).collect();
+        write!(f, "no hub.toml: looked for {}; `hubward init` writes one here, --config names one", places.join(", "))
     }
 }
 
@@ -281,11 +225,7 @@ pub fn find(flag: Option<&Path>) -> Result<PathBuf, NotFound> {
     if let Some(path) = flag {
         return Ok(path.to_owned());
     }
-    let variable = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let searched = places(variable("XDG_CONFIG_HOME"), variable("HOME"));
     match searched.iter().find(|path| path.symlink_metadata().is_ok()) {
         Some(path) => Ok(path.clone()),
@@ -297,10 +237,7 @@ fn places(config_home: Option<PathBuf>, home: Option<PathBuf>) -> Vec<PathBuf> {
     let user = config_home.or_else(|| home.map(|home| home.join(".config")));
     let user = user.map(|folder| folder.join("hubward").join("hub.toml"));
     let system = cfg!(unix).then(|| PathBuf::from("/etc/hubward/hub.toml"));
-    [Some(PathBuf::from("hub.toml")), user, system]
-        .into_iter()
-        .flatten()
-        .collect()
+    [Some(PathBuf::from("hub.toml")), user, system].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -311,22 +248,11 @@ mod tests {
     fn places_in_order() {
         let check = |config_home: Option<&str>, home: Option<&str>, expected: &[&str]| {
             let found = places(config_home.map(PathBuf::from), home.map(PathBuf::from));
-            assert_eq!(
-                found,
-                expected.iter().map(PathBuf::from).collect::<Vec<_>>()
-            );
+            assert_eq!(found, expected.iter().map(PathBuf::from).collect::<Vec<_>>());
         };
         let system = "/etc/hubward/hub.toml";
-        check(
-            Some("/c"),
-            Some("/h"),
-            &["hub.toml", "/c/hubward/hub.toml", system],
-        );
-        check(
-            None,
-            Some("/h"),
-            &["hub.toml", "/h/.config/hubward/hub.toml", system],
-        );
+        check(Some("/c"), Some("/h"), &["hub.toml", "/c/hubward/hub.toml", system]);
+        check(None, Some("/h"), &["hub.toml", "/h/.config/hubward/hub.toml", system]);
         check(None, None, &["hub.toml", system]);
     }
 
@@ -334,9 +260,7 @@ mod tests {
     fn what_is_named_is_taken_even_if_it_is_not_there() {
         let named = Path::new("/nowhere/hub.toml");
         assert_eq!(find(Some(named)).as_deref(), Ok(named));
-        let nothing = NotFound {
-            searched: vec!["hub.toml".into()],
-        };
+        let nothing = NotFound { searched: vec!["hub.toml".into()] };
         assert!(nothing.to_string().contains("`hubward init`"));
     }
 }

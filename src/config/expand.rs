@@ -17,10 +17,7 @@ pub struct Text {
 
 impl Text {
     pub fn secret(value: impl Into<String>) -> Self {
-        Self {
-            value: value.into(),
-            secret: true,
-        }
+        Self { value: value.into(), secret: true }
     }
 
     /// The real text: for the child that needs it, for nothing that is printed.
@@ -34,28 +31,19 @@ impl Text {
 
     /// The same secrecy around another value.
     pub(super) fn map(self, change: impl FnOnce(String) -> String) -> Self {
-        Self {
-            value: change(self.value),
-            secret: self.secret,
-        }
+        Self { value: change(self.value), secret: self.secret }
     }
 }
 
 impl From<&str> for Text {
     fn from(value: &str) -> Self {
-        Self {
-            value: value.into(),
-            secret: false,
-        }
+        Self { value: value.into(), secret: false }
     }
 }
 
 impl From<String> for Text {
     fn from(value: String) -> Self {
-        Self {
-            value,
-            secret: false,
-        }
+        Self { value, secret: false }
     }
 }
 
@@ -67,11 +55,7 @@ impl fmt::Display for Text {
 
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.secret {
-            f.write_str("***")
-        } else {
-            fmt::Debug::fmt(&self.value, f)
-        }
+        if self.secret { f.write_str("***") } else { fmt::Debug::fmt(&self.value, f) }
     }
 }
 
@@ -81,11 +65,7 @@ pub(super) enum ExpandError {
     #[error("environment variable `{0}` is not set")]
     Unset(String),
     #[error("cannot read the secret file `{path}`: {why}")]
-    File {
-        path: String,
-        why: String,
-        help: Option<String>,
-    },
+    File { path: String, why: String, help: Option<String> },
     #[error("`${{` without its `}}`")]
     Open,
     #[error("`${{{0}}}` is not a reference")]
@@ -100,9 +80,9 @@ impl ExpandError {
 
     pub(super) fn help(&self) -> Option<String> {
         Some(match self {
-            ExpandError::Unset(name) => format!(
-                "set it where the hub is started, or give a default: `${{env:{name}:-…}}`"
-            ),
+            ExpandError::Unset(name) => {
+                format!("set it where the hub is started, or give a default: `${{env:{name}:-…}}`")
+            }
             ExpandError::File { help, .. } => return help.clone(),
             ExpandError::Open => "write `$$` for a `$` that is only a `$`".to_owned(),
             ExpandError::Unknown(inner) if is_variable(inner) => {
@@ -149,11 +129,7 @@ pub(super) fn expand(
         }
     }
     out.value.push_str(rest);
-    if errors.is_empty() {
-        Ok(out)
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(out) } else { Err(errors) }
 }
 
 fn follow(
@@ -201,20 +177,10 @@ mod tests {
         };
         let file = |path: &Path| match path.to_str() {
             Some("token") => Ok("tok".to_owned()),
-            _ => Err(ExpandError::File {
-                path: path.display().to_string(),
-                why: "gone".into(),
-                help: None,
-            }),
+            _ => Err(ExpandError::File { path: path.display().to_string(), why: "gone".into(), help: None }),
         };
         let text = expand(raw, &env, &file);
-        let joined = text.map_err(|errors| {
-            errors
-                .iter()
-                .map(|e| e.to_string())
-                .collect::<Vec<_>>()
-                .join("; ")
-        });
+        let joined = text.map_err(|errors| errors.iter().map(|e| e.to_string()).collect::<Vec<_>>().join("; "));
         match (&joined, expected) {
             (Ok(text), Ok((value, secret))) => {
                 assert_eq!((text.expose(), text.is_secret()), (value, secret), "{raw}")
@@ -231,20 +197,14 @@ mod tests {
         check("$$", Ok(("$", false)));
         check("$${env:KEY}", Ok(("${env:KEY}", false)));
         check("$HOME and $", Ok(("$HOME and $", false)));
-        check(
-            "Bearer ${env:KEY}!",
-            Ok(("Bearer s3cret${env:OTHER}$$!", true)),
-        );
+        check("Bearer ${env:KEY}!", Ok(("Bearer s3cret${env:OTHER}$$!", true)));
         check("${env:NO:-d}", Ok(("d", false)));
         check("${env:EMPTY:-d}", Ok(("d", false)));
         check("${env:EMPTY}", Ok(("", true)));
         check("${env:NO:-}", Ok(("", false)));
         check("${file:token}", Ok(("tok", true)));
         check("${env:NO}", Err("`NO` is not set"));
-        check(
-            "${env:NO} ${file:x}",
-            Err("`NO` is not set; cannot read the secret file `x`: gone"),
-        );
+        check("${env:NO} ${file:x}", Err("`NO` is not set; cannot read the secret file `x`: gone"));
         check("${HOME}", Err("`${HOME}` is not a reference"));
         check("${env:}", Err("not a reference"));
         check("${env:A=B}", Err("not a reference"));
@@ -255,9 +215,6 @@ mod tests {
     #[test]
     fn a_secret_never_shows_itself() {
         let text = Text::secret("s3cret");
-        assert_eq!(
-            format!("{text} {text:?} {text:#?} {:?}", Some(&text)),
-            "*** *** *** Some(***)"
-        );
+        assert_eq!(format!("{text} {text:?} {text:#?} {:?}", Some(&text)), "*** *** *** Some(***)");
     }
 }

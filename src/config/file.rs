@@ -28,41 +28,20 @@ pub fn parse(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader {
-        folder,
-        env,
-        found: Findings::default(),
-        excused: None,
-        forgivable: false,
-    };
+    let mut reader = Reader { folder, env, found: Findings::default(), excused: None, forgivable: false };
     let whole = syntax(&mut reader.found, &errors, text, root.get_ref());
     // A tree with holes would bring findings about what the holes swallowed.
-    let config = if whole {
-        reader.root(root.get_ref())
-    } else {
-        Config::default()
-    };
+    let config = if whole { reader.root(root.get_ref()) } else { Config::default() };
     let list = reader.found.finish(text);
-    if list.iter().any(|d| d.severity == Severity::Error) {
-        Err(list)
-    } else {
-        Ok((config, list))
-    }
+    if list.iter().any(|d| d.severity == Severity::Error) { Err(list) } else { Ok((config, list)) }
 }
 
 const DUPLICATE: &str = "duplicate key";
 
 /// Tells what the parser found, without the echoes of each problem. `true` if the tree has no holes.
-fn syntax(
-    found: &mut Findings,
-    errors: &[toml::de::Error],
-    text: &str,
-    root: &DeTable<'_>,
-) -> bool {
+fn syntax(found: &mut Findings, errors: &[toml::de::Error], text: &str, root: &DeTable<'_>) -> bool {
     let span = |error: &toml::de::Error| error.span().unwrap_or(text.len()..text.len());
-    let unclosed = errors
-        .iter()
-        .any(|error| error.message().starts_with("unclosed"));
+    let unclosed = errors.iter().any(|error| error.message().starts_with("unclosed"));
     let mut broken = 0;
     // Up to here the problem that was told last has its echoes.
     let mut told = 0;
@@ -75,16 +54,10 @@ fn syntax(
         }
         let rest = text.get(span.start..).unwrap_or_default();
         if error.message() == DUPLICATE {
-            let line = text
-                .get(..span.start)
-                .unwrap_or_default()
-                .rfind('\n')
-                .map_or(0, |at| at + 1);
+            let line = text.get(..span.start).unwrap_or_default().rfind('\n').map_or(0, |at| at + 1);
             if header(text[line..].lines().next().unwrap_or_default()).is_some() {
                 // The keys of the second table are joined with those of the first, and so are there twice as well.
-                told = rest
-                    .find("\n[")
-                    .map_or(text.len(), |at| span.start + at + 1);
+                told = rest.find("\n[").map_or(text.len(), |at| span.start + at + 1);
             }
             duplicate(found, span, text, root);
             continue;
@@ -105,16 +78,10 @@ fn syntax(
 }
 
 fn duplicate(found: &mut Findings, span: Range<usize>, text: &str, root: &DeTable<'_>) {
-    let key = text
-        .get(span.clone())
-        .unwrap_or_default()
-        .trim_matches(['"', '\'']);
+    let key = text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
     let first = first_header(text, &span).or_else(|| first_key(root, key, span.start));
     let title = format!("`{key}` is here twice");
-    let finding = found
-        .error(span, title)
-        .label("again")
-        .help("rename or remove one of the two");
+    let finding = found.error(span, title).label("again").help("rename or remove one of the two");
     if let Some(first) = first {
         finding.also(first, "first here");
     }
@@ -157,15 +124,8 @@ fn first_key(table: &DeTable<'_>, key: &str, end: usize) -> Option<Range<usize>>
     let mut best: Option<Range<usize>> = None;
     for (name, value) in table.iter() {
         let here = Some(name.span()).filter(|_| name.get_ref() == key);
-        let below = value
-            .get_ref()
-            .as_table()
-            .and_then(|table| first_key(table, key, end));
-        for span in here
-            .into_iter()
-            .chain(below)
-            .filter(|span| span.start < end)
-        {
+        let below = value.get_ref().as_table().and_then(|table| first_key(table, key, end));
+        for span in here.into_iter().chain(below).filter(|span| span.start < end) {
             if best.as_ref().is_none_or(|best| best.start < span.start) {
                 best = Some(span);
             }
@@ -199,9 +159,7 @@ impl<'a> Reader<'a> {
                 _ => self.unknown(&field, Section::Root),
             }
         }
-        let upstreams = tables
-            .map(|tables| self.upstreams(tables, &defaults))
-            .unwrap_or_default();
+        let upstreams = tables.map(|tables| self.upstreams(tables, &defaults)).unwrap_or_default();
         if tables.is_none_or(|tables| tables.is_empty()) && !self.found.has_errors() {
             let mut none = Diagnostic::new(Severity::Warning, None, "there are no upstreams");
             none.help("add one: [upstreams.time] with a `command`");
@@ -212,26 +170,18 @@ impl<'a> Reader<'a> {
         Config { hub, upstreams }
     }
 
-    fn upstreams(
-        &mut self,
-        tables: &'a DeTable<'a>,
-        defaults: &UpstreamFile,
-    ) -> BTreeMap<Name, UpstreamConfig> {
+    fn upstreams(&mut self, tables: &'a DeTable<'a>, defaults: &UpstreamFile) -> BTreeMap<Name, UpstreamConfig> {
         let mut upstreams = BTreeMap::new();
         for (key, value) in tables.iter() {
             let field = Field::new("upstreams", key, value);
             let name = Name::new(field.key);
             if let Err(error) = &name {
-                let finding = self
-                    .found
-                    .error(field.key_span.clone(), format!("bad name: {error}"));
+                let finding = self.found.error(field.key_span.clone(), format!("bad name: {error}"));
                 // `Time` beside `time` is not cured by writing it small.
                 let folded = field.key.to_lowercase();
                 match tables.get_key_value(folded.as_str()) {
                     Some((twin, _)) if folded != field.key => {
-                        finding
-                            .also(twin.span(), "the same name but for case")
-                            .help("choose another name");
+                        finding.also(twin.span(), "the same name but for case").help("choose another name");
                     }
                     _ => {
                         if let Some(near) = Name::near(field.key) {
@@ -258,12 +208,7 @@ impl<'a> Reader<'a> {
         hub: &mut HubConfig,
     ) {
         let Some((word, span)) = default else { return };
-        let names = || {
-            tables
-                .into_iter()
-                .flat_map(DeTable::iter)
-                .map(|(key, _)| key.get_ref().as_ref())
-        };
+        let names = || tables.into_iter().flat_map(DeTable::iter).map(|(key, _)| key.get_ref().as_ref());
         if names().any(|name| name == word) {
             // A bad name was told already, where it is defined.
             hub.default = Name::new(&word).ok();
@@ -273,20 +218,12 @@ impl<'a> Reader<'a> {
         match keys::nearest(&word, names()) {
             Some(near) => finding.help(format!("did you mean \"{near}\"?")),
             None if names().count() == 0 => finding.help("there are no upstreams"),
-            None => finding.help(format!(
-                "there are {}",
-                keys::listed(&names().take(10).collect::<Vec<_>>())
-            )),
+            None => finding.help(format!("there are {}", keys::listed(&names().take(10).collect::<Vec<_>>()))),
         };
     }
 
     /// `/a` as a prefix and `a` as a name under `/` would give `/a/mcp` two meanings once `default` is set.
-    fn crossings(
-        &mut self,
-        hub: &HubConfig,
-        upstreams: &BTreeMap<Name, UpstreamConfig>,
-        root: &DeTable<'_>,
-    ) {
+    fn crossings(&mut self, hub: &HubConfig, upstreams: &BTreeMap<Name, UpstreamConfig>, root: &DeTable<'_>) {
         for prefix in &hub.prefixes {
             let Some((parent, last)) = prefix.rsplit_once('/') else {
                 continue;
@@ -294,11 +231,8 @@ impl<'a> Reader<'a> {
             if !upstreams.contains_key(last) || !hub.prefixes.iter().any(|other| other == parent) {
                 continue;
             }
-            let prefixes = root
-                .get("hub")
-                .and_then(|hub| hub.get_ref().get("prefixes"));
-            let title =
-                format!("`{prefix}` is a prefix and also where the upstream `{last}` is mounted");
+            let prefixes = root.get("hub").and_then(|hub| hub.get_ref().get("prefixes"));
+            let title = format!("`{prefix}` is a prefix and also where the upstream `{last}` is mounted");
             let finding = self.found.error(prefixes.map_or(0..0, |p| p.span()), title);
             finding.help("choose another prefix, or rename the upstream");
         }

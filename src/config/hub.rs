@@ -15,11 +15,7 @@ const fn seconds(n: u64) -> Duration {
 
 impl<'a> Reader<'a> {
     /// Reads `[hub]`; gives back `default`, which can only be judged when the upstreams are known.
-    pub(super) fn hub(
-        &mut self,
-        field: &Field<'a>,
-        hub: &mut HubConfig,
-    ) -> Option<(String, Range<usize>)> {
+    pub(super) fn hub(&mut self, field: &Field<'a>, hub: &mut HubConfig) -> Option<(String, Range<usize>)> {
         let mut default = None;
         for (key, value) in self.table(field)?.iter() {
             let field = Field::new("hub", key, value);
@@ -27,18 +23,11 @@ impl<'a> Reader<'a> {
                 "bind" => set(&mut hub.bind, self.bind(&field)),
                 "public_url" => hub.public_url = self.parsed(&field, address::public_url),
                 "prefixes" => set(&mut hub.prefixes, self.prefixes(&field)),
-                "default" => {
-                    default = self
-                        .text(&field)
-                        .map(|text| (text.expose().to_owned(), field.span))
-                }
+                "default" => default = self.text(&field).map(|text| (text.expose().to_owned(), field.span)),
                 "allowed_hosts" => set(&mut hub.allowed_hosts, self.all(&field, address::host)),
                 "allowed_origins" => set(&mut hub.allowed_origins, self.origins(&field)),
                 "drain_timeout" => {
-                    set(
-                        &mut hub.drain_timeout,
-                        self.duration(&field, Zero::Refused, seconds(0)..=seconds(3600)),
-                    );
+                    set(&mut hub.drain_timeout, self.duration(&field, Zero::Refused, seconds(0)..=seconds(3600)));
                 }
                 "workers" => hub.workers = self.count(&field, 1..=512),
                 "limits" => self.limits(&field, &mut hub.limits),
@@ -61,21 +50,11 @@ impl<'a> Reader<'a> {
                 "sessions_max" => set(&mut limits.sessions_max, self.count(&field, 1..=MANY)),
                 "session_idle_timeout" => {
                     let range = Duration::from_millis(100)..=day * 30;
-                    set(
-                        &mut limits.session_idle_timeout,
-                        self.duration(&field, Zero::Refused, range),
-                    );
+                    set(&mut limits.session_idle_timeout, self.duration(&field, Zero::Refused, range));
                 }
-                "replay_events_max" => {
-                    set(&mut limits.replay_events_max, self.count(&field, 0..=MANY))
-                }
-                "replay_bytes_max" => {
-                    set(&mut limits.replay_bytes_max, self.size(&field, 0..=1 << 30))
-                }
-                "calls_in_flight_max" => set(
-                    &mut limits.calls_in_flight_max,
-                    self.count(&field, 1..=MANY),
-                ),
+                "replay_events_max" => set(&mut limits.replay_events_max, self.count(&field, 0..=MANY)),
+                "replay_bytes_max" => set(&mut limits.replay_bytes_max, self.size(&field, 0..=1 << 30)),
+                "calls_in_flight_max" => set(&mut limits.calls_in_flight_max, self.count(&field, 1..=MANY)),
                 "connections_max" => set(&mut limits.connections_max, self.count(&field, 1..=MANY)),
                 "streams_max" => set(&mut limits.streams_max, self.count(&field, 1..=MANY)),
                 "queue_max" => set(&mut limits.queue_max, self.count(&field, 0..=MANY)),
@@ -91,10 +70,7 @@ impl<'a> Reader<'a> {
             match field.key {
                 "level" => set(&mut log.level, self.word(&field, &Level::WORDS)),
                 "format" => {
-                    set(
-                        &mut log.format,
-                        self.word(&field, &[("human", Format::Human), ("json", Format::Json)]),
-                    );
+                    set(&mut log.format, self.word(&field, &[("human", Format::Human), ("json", Format::Json)]));
                 }
                 _ => self.unknown(&field, Section::Log),
             }
@@ -105,17 +81,19 @@ impl<'a> Reader<'a> {
         let mut binds: Vec<Bind> = Vec::new();
         let entries = self.list(field)?;
         if entries.is_empty() {
-            self.bad(field, "nowhere to listen")
-                .help("remove the key to listen on 127.0.0.1:8808");
+            self.bad(field, "nowhere to listen").help("remove the key to listen on 127.0.0.1:8808");
         }
         for entry in entries {
             let Some(bind) = self.parsed(&entry, Bind::parse) else {
                 continue;
             };
             if !bind.is_loopback() {
-                self.bad(&entry, "listening beyond this machine needs authentication, which this version does not have")
-                    .label("others can reach this")
-                    .help(format!("bind loopback: \"127.0.0.1:{}\"", bind.port));
+                self.bad(
+                    &entry,
+                    "listening beyond this machine needs authentication, which this version does not have",
+                )
+                .label("others can reach this")
+                .help(format!("bind loopback: \"127.0.0.1:{}\"", bind.port));
             } else if bind.port != 0 && binds.contains(&bind) {
                 self.bad(&entry, "this address is in the list already");
             } else {
@@ -128,17 +106,14 @@ impl<'a> Reader<'a> {
     fn prefixes(&mut self, field: &Field<'a>) -> Option<Vec<String>> {
         let prefixes = self.all(field, address::prefix)?;
         if prefixes.is_empty() {
-            self.bad(field, "nothing would be mounted")
-                .help("remove the key to mount under \"/\"");
+            self.bad(field, "nothing would be mounted").help("remove the key to mount under \"/\"");
         }
         Some(prefixes).filter(|prefixes| !prefixes.is_empty())
     }
 
     fn origins(&mut self, field: &Field<'a>) -> Option<Vec<String>> {
         let entries = self.list(field)?;
-        let any = entries
-            .iter()
-            .find(|entry| entry.value.as_str() == Some("any"));
+        let any = entries.iter().find(|entry| entry.value.as_str() == Some("any"));
         let Some(any) = any else {
             return self.all(field, address::origin);
         };
@@ -147,20 +122,13 @@ impl<'a> Reader<'a> {
             return None;
         }
         self.found
-            .warning(
-                any.span.clone(),
-                "every web page open on this machine may use every upstream",
-            )
+            .warning(any.span.clone(), "every web page open on this machine may use every upstream")
             .help("name the origins instead, such as \"http://localhost:3000\"");
         Some(vec!["any".into()])
     }
 
     /// A string with a grammar.
-    fn parsed<T>(
-        &mut self,
-        field: &Field<'_>,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    fn parsed<T>(&mut self, field: &Field<'_>, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(field)?;
         match parse(text.expose()) {
             Ok(value) => Some(value),
@@ -172,11 +140,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of strings with a grammar, each there once.
-    fn all(
-        &mut self,
-        field: &Field<'a>,
-        parse: impl Fn(&str) -> Result<String, String>,
-    ) -> Option<Vec<String>> {
+    fn all(&mut self, field: &Field<'a>, parse: impl Fn(&str) -> Result<String, String>) -> Option<Vec<String>> {
         let mut values = Vec::new();
         for entry in self.list(field)? {
             let Some(value) = self.parsed(&entry, &parse) else {

@@ -136,19 +136,14 @@ const ELSEWHERE: [(&str, &str); 17] = [
 /// The help line for an unknown key.
 pub(super) fn help(key: &str, section: Section) -> String {
     let known = section.known();
-    if let Some((_, ours)) = ELSEWHERE
-        .iter()
-        .find(|(theirs, ours)| *theirs == key && known.contains(ours))
-    {
+    if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, ours)| *theirs == key && known.contains(ours)) {
         return format!("here it is called `{ours}`");
     }
     if let Some(near) = nearest(key, known.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
     // The right key in the wrong table: a forgotten header is the usual cause.
-    let mut homes = SECTIONS
-        .iter()
-        .filter(|s| **s != section && s.known().contains(&key));
+    let mut homes = SECTIONS.iter().filter(|s| **s != section && s.known().contains(&key));
     if let Some(home) = homes.next() {
         return format!("`{key}` belongs into {}", home.title());
     }
@@ -170,12 +165,10 @@ pub(super) fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> O
     let bound = (word.chars().count() / 3).max(1);
     let begins = |long: &str, short: &str| short.len() >= 3 && long.starts_with(short);
     words
-        .map(
-            |candidate| match begins(candidate, word) || begins(word, candidate) {
-                true => (bound.min(distance(word, candidate)), candidate),
-                false => (distance(word, candidate), candidate),
-            },
-        )
+        .map(|candidate| match begins(candidate, word) || begins(word, candidate) {
+            true => (bound.min(distance(word, candidate)), candidate),
+            false => (distance(word, candidate), candidate),
+        })
         .filter(|(distance, _)| *distance <= bound)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -185,16 +178,7 @@ pub(super) fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> O
 /// not edits: they are habits.
 fn distance(a: &str, b: &str) -> usize {
     let letters = |s: &str| -> Vec<char> {
-        s.chars()
-            .take(64)
-            .map(|c| {
-                if c == '-' {
-                    '_'
-                } else {
-                    c.to_ascii_lowercase()
-                }
-            })
-            .collect()
+        s.chars().take(64).map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
     };
     let (a, b) = (letters(a), letters(b));
     let mut before = vec![0; b.len() + 1];
@@ -219,15 +203,10 @@ mod tests {
 
     #[test]
     fn suggestions() {
-        let check =
-            |key: &str, section, expected: &str| assert_eq!(help(key, section), expected, "{key}");
+        let check = |key: &str, section, expected: &str| assert_eq!(help(key, section), expected, "{key}");
         check("arg", Upstream, "did you mean `args`?");
         check("agrs", Upstream, "did you mean `args`?");
-        check(
-            "request-timeout",
-            Upstream,
-            "did you mean `request_timeout`?",
-        );
+        check("request-timeout", Upstream, "did you mean `request_timeout`?");
         check("Command", Upstream, "did you mean `command`?");
         check("mcpServers", Root, "here it is called `upstreams`");
         check("timeout", Defaults, "here it is called `request_timeout`");
@@ -243,17 +222,8 @@ mod tests {
         let starter = include_str!("../../hub.toml");
         for section in SECTIONS {
             for key in section.known() {
-                let shown = [
-                    format!("{key} = "),
-                    format!("[{key}]"),
-                    format!(".{key}]"),
-                    format!("[{key}."),
-                ];
-                assert!(
-                    shown.iter().any(|form| starter.contains(form)),
-                    "{key} of {}",
-                    section.title()
-                );
+                let shown = [format!("{key} = "), format!("[{key}]"), format!(".{key}]"), format!("[{key}.")];
+                assert!(shown.iter().any(|form| starter.contains(form)), "{key} of {}", section.title());
             }
         }
     }

@@ -7,16 +7,7 @@ use toml::Spanned;
 use super::expand::Text;
 use super::report::Findings;
 
-const SHELLS: [&str; 8] = [
-    "sh",
-    "bash",
-    "zsh",
-    "dash",
-    "ksh",
-    "fish",
-    "pwsh",
-    "powershell",
-];
+const SHELLS: [&str; 8] = ["sh", "bash", "zsh", "dash", "ksh", "fish", "pwsh", "powershell"];
 
 /// `command` and `args` with where they stand.
 pub(super) fn command_line(
@@ -31,33 +22,18 @@ pub(super) fn command_line(
     }
     let program = text.expose();
     if let Some((program, words)) = whole_line(program) {
-        let list = words
-            .iter()
-            .map(|word| format!("{word:?}"))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let list = words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
         found
-            .error(
-                span,
-                format!("`upstreams.{name}.command` is a whole command line"),
-            )
+            .error(span, format!("`upstreams.{name}.command` is a whole command line"))
             .label("no shell will take this apart")
-            .help(format!(
-                "put the arguments into args: command = {program:?} and args = [{list}]"
-            ));
+            .help(format!("put the arguments into args: command = {program:?} and args = [{list}]"));
         return;
     }
     let program = program.rsplit(['/', '\\']).next().unwrap_or_default();
     let program = program.strip_suffix(".exe").unwrap_or(program);
-    let flag = |test: fn(&str) -> bool| {
-        args.iter()
-            .find(|(arg, _)| !arg.is_secret() && test(arg.expose()))
-    };
+    let flag = |test: fn(&str) -> bool| args.iter().find(|(arg, _)| !arg.is_secret() && test(arg.expose()));
     let script = if SHELLS.contains(&program) {
-        flag(|arg| {
-            (arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('c'))
-                || arg == "-Command"
-        })
+        flag(|arg| (arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('c')) || arg == "-Command")
     } else if program == "cmd" {
         flag(|arg| arg.eq_ignore_ascii_case("/c") || arg.eq_ignore_ascii_case("/k"))
     } else if program == "npx" {
@@ -73,21 +49,12 @@ pub(super) fn command_line(
     }
     if matches!(program, "sudo" | "doas" | "su") {
         found
-            .warning(
-                span,
-                format!("`upstreams.{name}` runs with another user's rights"),
-            )
+            .warning(span, format!("`upstreams.{name}` runs with another user's rights"))
             .help("run the hub as the user that the upstream needs, and only that upstream");
     }
-    for (arg, at) in args
-        .iter()
-        .filter(|(arg, _)| !arg.is_secret() && is_latest(arg.expose()))
-    {
+    for (arg, at) in args.iter().filter(|(arg, _)| !arg.is_secret() && is_latest(arg.expose())) {
         found
-            .warning(
-                at.clone(),
-                format!("`{}` is a different program tomorrow", arg.expose()),
-            )
+            .warning(at.clone(), format!("`{}` is a different program tomorrow", arg.expose()))
             .label("not pinned")
             .help("name a version, such as `@1.2.3`");
     }
@@ -103,10 +70,7 @@ fn whole_line(command: &str) -> Option<(String, Vec<String>)> {
         return None;
     }
     let bare = |word: &str| word.trim_matches(['"', '\'']).to_owned();
-    Some((
-        bare(program),
-        others.iter().map(|word| bare(word)).collect(),
-    ))
+    Some((bare(program), others.iter().map(|word| bare(word)).collect()))
 }
 
 fn is_latest(arg: &str) -> bool {
@@ -115,11 +79,7 @@ fn is_latest(arg: &str) -> bool {
 
 /// Pairs expanded texts with where they were written.
 pub(super) fn placed(texts: &[Text], written: &[Spanned<String>]) -> Vec<(Text, Range<usize>)> {
-    texts
-        .iter()
-        .cloned()
-        .zip(written.iter().map(Spanned::span))
-        .collect()
+    texts.iter().cloned().zip(written.iter().map(Spanned::span)).collect()
 }
 
 #[cfg(test)]
@@ -130,11 +90,7 @@ mod tests {
     fn command_lines() {
         let check = |command: &str, args: &[&str], expected: &[&str]| {
             let mut found = Findings::default();
-            let args: Vec<_> = args
-                .iter()
-                .enumerate()
-                .map(|(at, arg)| (Text::from(*arg), at + 1..at + 2))
-                .collect();
+            let args: Vec<_> = args.iter().enumerate().map(|(at, arg)| (Text::from(*arg), at + 1..at + 2)).collect();
             command_line(&mut found, "x", (&command.into(), 0..1), &args);
             let titles: Vec<String> = found.finish("").into_iter().map(|d| d.title).collect();
             assert_eq!(titles.len(), expected.len(), "{command} {titles:?}");

@@ -67,10 +67,7 @@ pub struct HubConfig {
 impl Default for HubConfig {
     fn default() -> Self {
         Self {
-            bind: vec![Bind {
-                host: "127.0.0.1".into(),
-                port: 8808,
-            }],
+            bind: vec![Bind { host: "127.0.0.1".into(), port: 8808 }],
             public_url: None,
             prefixes: vec![String::new()],
             default: None,

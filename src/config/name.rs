@@ -15,8 +15,8 @@ const LENGTH_MAX: usize = 63;
 
 /// First segments of paths that are the hub's own, now or soon.
 pub const RESERVED: [&str; 15] = [
-    "mcp", "sse", "message", "messages", "api", "ping", "healthz", "livez", "readyz", "metrics",
-    "status", "assets", "servers", "admin", "hub",
+    "mcp", "sse", "message", "messages", "api", "ping", "healthz", "livez", "readyz", "metrics", "status", "assets",
+    "servers", "admin", "hub",
 ];
 
 /// Why a word cannot name an upstream.
@@ -40,10 +40,7 @@ impl Name {
         let Some(first) = word.chars().next() else {
             return Err(NameError::Empty);
         };
-        if let Some(odd) = word
-            .chars()
-            .find(|&c| !plain(c) && !matches!(c, '.' | '_' | '-'))
-        {
+        if let Some(odd) = word.chars().find(|&c| !plain(c) && !matches!(c, '.' | '_' | '-')) {
             return Err(NameError::Character(odd));
         }
         if !plain(first) {
@@ -67,21 +64,11 @@ impl Name {
         let mapped: String = word
             .chars()
             .map(|c| c.to_ascii_lowercase())
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
-                    c
-                } else {
-                    '-'
-                }
-            })
+            .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
             .take(LENGTH_MAX)
             .collect();
-        let trimmed = mapped
-            .trim_start_matches(['.', '_', '-'])
-            .trim_end_matches('-');
-        Name::new(trimmed)
-            .or_else(|_| Name::new(&format!("my-{trimmed}")))
-            .ok()
+        let trimmed = mapped.trim_start_matches(['.', '_', '-']).trim_end_matches('-');
+        Name::new(trimmed).or_else(|_| Name::new(&format!("my-{trimmed}"))).ok()
     }
 }
 
@@ -117,10 +104,7 @@ mod tests {
     fn f56_reserved_names() {
         for word in RESERVED {
             assert_eq!(Name::new(word), Err(NameError::Reserved(word.into())));
-            assert_eq!(
-                Name::near(word).map(|n| n.to_string()),
-                Some(format!("my-{word}"))
-            );
+            assert_eq!(Name::near(word).map(|n| n.to_string()), Some(format!("my-{word}")));
         }
     }
 
@@ -130,11 +114,7 @@ mod tests {
             None => assert!(Name::new(word).is_ok(), "{word}"),
             Some(near) => {
                 assert!(Name::new(word).is_err(), "{word}");
-                assert_eq!(
-                    Name::near(word).as_ref().map(Name::as_str).unwrap_or(""),
-                    near,
-                    "{word}"
-                );
+                assert_eq!(Name::near(word).as_ref().map(Name::as_str).unwrap_or(""), near, "{word}");
             }
         };
         check("time", None);

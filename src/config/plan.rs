@@ -30,15 +30,7 @@ pub struct Plan {
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Self {
-            refused,
-            added,
-            removed,
-            replaced,
-            updated,
-            kept: _,
-            hub_changed,
-        } = self;
+        let Self { refused, added, removed, replaced, updated, kept: _, hub_changed } = self;
         refused.is_empty()
             && added.is_empty()
             && removed.is_empty()
@@ -52,11 +44,7 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.refused.is_empty() {
-            return write!(
-                f,
-                "refused: {} cannot change without a restart",
-                self.refused.join(", ")
-            );
+            return write!(f, "refused: {} cannot change without a restart", self.refused.join(", "));
         }
         let counts = [
             (self.replaced.len() + self.updated.len(), "changed"),
@@ -76,16 +64,8 @@ impl fmt::Display for Plan {
 /// The way from `old` to `new`.
 pub fn plan(old: &Config, new: &Config) -> Plan {
     let (refused, hub_changed) = hub(&old.hub, &new.hub);
-    let mut plan = Plan {
-        refused,
-        hub_changed,
-        ..Plan::default()
-    };
-    for name in old
-        .upstreams
-        .keys()
-        .filter(|name| !new.upstreams.contains_key(*name))
-    {
+    let mut plan = Plan { refused, hub_changed, ..Plan::default() };
+    for name in old.upstreams.keys().filter(|name| !new.upstreams.contains_key(*name)) {
         plan.removed.push(name.clone());
     }
     for (name, new) in &new.upstreams {
@@ -118,6 +98,7 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
     let fixed = [
         ("hub.bind", *bind != old.bind),
         ("hub.workers", *workers != old.workers),
+        ("hub.limits.connections_max", limits.connections_max != old.limits.connections_max),
     ];
     let live = *public_url != old.public_url
         || *prefixes != old.prefixes
@@ -127,14 +108,7 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
         || *drain_timeout != old.drain_timeout
         || *limits != old.limits
         || *log != old.log;
-    (
-        fixed
-            .into_iter()
-            .filter(|(_, changed)| *changed)
-            .map(|(key, _)| key)
-            .collect(),
-        live,
-    )
+    (fixed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect(), live)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -224,16 +198,12 @@ mod tests {
         check(Change::Process, |u| u.command = "npx".into());
         check(Change::Process, |u| u.command = Text::secret("uvx"));
         check(Change::Process, |u| u.args = vec!["a".into()]);
-        check(Change::Process, |u| {
-            u.env = [("A".to_owned(), "b".into())].into()
-        });
+        check(Change::Process, |u| u.env = [("A".to_owned(), "b".into())].into());
         check(Change::Process, |u| u.inherit_env = InheritEnv::All);
         check(Change::Process, |u| u.cwd = "/y".into());
         check(Change::Process, |u| u.isolation = Isolation::Shared);
         check(Change::Process, |u| u.strict_stdout = true);
-        check(Change::Process, |u| {
-            u.unavailable = Some("X is not set".into())
-        });
+        check(Change::Process, |u| u.unavailable = Some("X is not set".into()));
         check(Change::InPlace, |u| u.required = false);
         check(Change::InPlace, |u| u.start = Start::Eager);
         check(Change::InPlace, |u| u.process_max = 1);
@@ -248,14 +218,8 @@ mod tests {
 
     #[test]
     fn what_is_off_has_no_process_to_replace() {
-        let off = UpstreamConfig {
-            enabled: false,
-            ..time()
-        };
-        let other = UpstreamConfig {
-            command: "npx".into(),
-            ..off.clone()
-        };
+        let off = UpstreamConfig { enabled: false, ..time() };
+        let other = UpstreamConfig { command: "npx".into(), ..off.clone() };
         assert_eq!(upstream(&off, &other), Change::InPlace);
     }
 
@@ -263,71 +227,43 @@ mod tests {
     fn in_words() {
         let name = |word| Name::new(word).unwrap();
         let upstreams = ["a", "b", "c"].map(|word| (name(word), time())).into();
-        let a = Config {
-            upstreams,
-            ..Config::default()
-        };
+        let a = Config { upstreams, ..Config::default() };
         let mut b = a.clone();
         b.upstreams.remove("a");
         b.upstreams.insert(name("d"), time());
         b.upstreams.get_mut("b").unwrap().overlap = false;
-        assert_eq!(
-            plan(&a, &b).to_string(),
-            "1 changed, 1 added, 1 removed, 1 untouched"
-        );
+        assert_eq!(plan(&a, &b).to_string(), "1 changed, 1 added, 1 removed, 1 untouched");
         b.hub.prefixes.push("/x".into());
-        assert_eq!(
-            plan(&a, &b).to_string(),
-            "hub changed, 1 changed, 1 added, 1 removed, 1 untouched"
-        );
+        assert_eq!(plan(&a, &b).to_string(), "hub changed, 1 changed, 1 added, 1 removed, 1 untouched");
         b.hub.workers = Some(1);
-        assert_eq!(
-            plan(&a, &b).to_string(),
-            "refused: hub.workers cannot change without a restart"
-        );
+        assert_eq!(plan(&a, &b).to_string(), "refused: hub.workers cannot change without a restart");
         assert_eq!(plan(&a, &a).to_string(), "3 untouched");
     }
 
     fn some_upstream() -> impl Strategy<Value = UpstreamConfig> {
         let command = prop::sample::select(vec!["a", "b"]);
         let limit = prop::sample::select(vec![1usize, 2]);
-        (
-            command,
-            limit,
-            any::<bool>(),
-            any::<bool>(),
-            prop::option::of(Just("gone".to_owned())),
+        (command, limit, any::<bool>(), any::<bool>(), prop::option::of(Just("gone".to_owned()))).prop_map(
+            |(command, process_max, enabled, overlap, unavailable)| UpstreamConfig {
+                process_max,
+                enabled,
+                overlap,
+                unavailable,
+                ..UpstreamConfig::new(command, PathBuf::from("/x"))
+            },
         )
-            .prop_map(|(command, process_max, enabled, overlap, unavailable)| {
-                UpstreamConfig {
-                    process_max,
-                    enabled,
-                    overlap,
-                    unavailable,
-                    ..UpstreamConfig::new(command, PathBuf::from("/x"))
-                }
-            })
     }
 
     fn some_config() -> impl Strategy<Value = Config> {
-        let names = prop::sample::select(vec!["a", "b", "c", "d", "e"])
-            .prop_map(|word| Name::new(word).unwrap());
+        let names = prop::sample::select(vec!["a", "b", "c", "d", "e"]).prop_map(|word| Name::new(word).unwrap());
         let upstreams = prop::collection::btree_map(names, some_upstream(), 0..5);
         let workers = prop::option::of(1usize..3);
-        (upstreams, workers, 8808u16..8810, 1usize..3).prop_map(
-            |(upstreams, workers, port, sessions_max)| {
-                let mut hub = HubConfig {
-                    workers,
-                    ..HubConfig::default()
-                };
-                hub.bind = vec![Bind {
-                    host: "localhost".into(),
-                    port,
-                }];
-                hub.limits.sessions_max = sessions_max;
-                Config { hub, upstreams }
-            },
-        )
+        (upstreams, workers, 8808u16..8810, 1usize..3).prop_map(|(upstreams, workers, port, sessions_max)| {
+            let mut hub = HubConfig { workers, ..HubConfig::default() };
+            hub.bind = vec![Bind { host: "localhost".into(), port }];
+            hub.limits.sessions_max = sessions_max;
+            Config { hub, upstreams }
+        })
     }
 
     proptest! {

@@ -48,11 +48,7 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(super) fn new(
-        severity: Severity,
-        span: Option<Range<usize>>,
-        title: impl Into<String>,
-    ) -> Self {
+    pub(super) fn new(severity: Severity, span: Option<Range<usize>>, title: impl Into<String>) -> Self {
         Self {
             severity,
             span,
@@ -95,19 +91,11 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn error(
-        &mut self,
-        span: Range<usize>,
-        title: impl Into<String>,
-    ) -> &mut Diagnostic {
+    pub(super) fn error(&mut self, span: Range<usize>, title: impl Into<String>) -> &mut Diagnostic {
         self.add(Diagnostic::new(Severity::Error, Some(span), title))
     }
 
-    pub(super) fn warning(
-        &mut self,
-        span: Range<usize>,
-        title: impl Into<String>,
-    ) -> &mut Diagnostic {
+    pub(super) fn warning(&mut self, span: Range<usize>, title: impl Into<String>) -> &mut Diagnostic {
         self.add(Diagnostic::new(Severity::Warning, Some(span), title))
     }
 
@@ -148,24 +136,14 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn of(text: &'a str) -> Self {
-        let breaks = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, b)| *b == b'\n')
-            .map(|(at, _)| at + 1);
-        Self {
-            text,
-            starts: std::iter::once(0).chain(breaks).collect(),
-        }
+        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(breaks).collect() }
     }
 
     fn place(&self, at: usize) -> (usize, usize) {
         let line = self.starts.partition_point(|start| *start <= at).max(1);
         let start = self.starts[line - 1];
-        let column = self
-            .text
-            .get(start..at)
-            .map_or(at - start, |before| before.chars().count());
+        let column = self.text.get(start..at).map_or(at - start, |before| before.chars().count());
         (line, column + 1)
     }
 }
@@ -175,11 +153,7 @@ const DRAWN_MAX: usize = 40;
 
 /// The report as a person reads it.
 pub fn draw(diagnostics: &[Diagnostic], text: &str, path: &Path, color: bool) -> String {
-    let renderer = if color {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    };
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(120);
     let path = path.display().to_string();
     let mut out = String::new();
@@ -207,30 +181,20 @@ fn group<'a>(diagnostic: &'a Diagnostic, text: &'a str, path: &'a str) -> Group<
             let (window, line) = window(text, span, &diagnostic.other);
             let shifted = |range: &Range<usize>| {
                 let end = window.len();
-                range.start.saturating_sub(window.start).min(end)
-                    ..range.end.saturating_sub(window.start).min(end)
+                range.start.saturating_sub(window.start).min(end)..range.end.saturating_sub(window.start).min(end)
             };
             let mut primary = AnnotationKind::Primary.span(shifted(span));
             if !diagnostic.label.is_empty() {
                 primary = primary.label(diagnostic.label.as_str());
             }
-            let mut snippet = Snippet::source(&text[window.clone()])
-                .line_start(line)
-                .path(path)
-                .annotation(primary);
+            let mut snippet = Snippet::source(&text[window.clone()]).line_start(line).path(path).annotation(primary);
             for (range, label) in &diagnostic.other {
-                snippet = snippet.annotation(
-                    AnnotationKind::Context
-                        .span(shifted(range))
-                        .label(label.as_str()),
-                );
+                snippet = snippet.annotation(AnnotationKind::Context.span(shifted(range)).label(label.as_str()));
             }
             group = group.element(snippet);
         }
         None if diagnostic.line > 0 => {
-            let place = Origin::path(path)
-                .line(diagnostic.line)
-                .char_column(diagnostic.column);
+            let place = Origin::path(path).line(diagnostic.line).char_column(diagnostic.column);
             group = group.element(place);
         }
         None => group = group.element(Origin::path(path)),
@@ -243,44 +207,25 @@ fn group<'a>(diagnostic: &'a Diagnostic, text: &'a str, path: &'a str) -> Group<
 
 /// The whole lines that hold every span, and the number of the first: so that drawing one problem of a large file
 /// does not cost the whole file.
-fn window(
-    text: &str,
-    span: &Range<usize>,
-    other: &[(Range<usize>, String)],
-) -> (Range<usize>, usize) {
+fn window(text: &str, span: &Range<usize>, other: &[(Range<usize>, String)]) -> (Range<usize>, usize) {
     let spans = || std::iter::once(span).chain(other.iter().map(|(range, _)| range));
     let first = spans().map(|s| s.start).min().unwrap_or(0).min(text.len());
-    let last = spans()
-        .map(|s| s.end)
-        .max()
-        .unwrap_or(0)
-        .clamp(first, text.len());
+    let last = spans().map(|s| s.end).max().unwrap_or(0).clamp(first, text.len());
     let bytes = text.as_bytes();
     let start = memchr::memrchr(b'\n', &bytes[..first]).map_or(0, |at| at + 1);
     let end = memchr::memchr(b'\n', &bytes[last..]).map_or(text.len(), |at| last + at);
-    (
-        start..end,
-        memchr::memchr_iter(b'\n', &bytes[..start]).count() + 1,
-    )
+    (start..end, memchr::memchr_iter(b'\n', &bytes[..start]).count() + 1)
 }
 
 /// "2 errors, 1 warning".
 pub fn counted(diagnostics: &[Diagnostic]) -> String {
-    let count = |severity| {
-        diagnostics
-            .iter()
-            .filter(|d| d.severity == severity)
-            .count()
-    };
+    let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
     let word = |n: usize, word: &str| match n {
         0 => None,
         1 => Some(format!("1 {word}")),
         n => Some(format!("{n} {word}s")),
     };
-    let parts = [
-        word(count(Severity::Error), "error"),
-        word(count(Severity::Warning), "warning"),
-    ];
+    let parts = [word(count(Severity::Error), "error"), word(count(Severity::Warning), "warning")];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
@@ -315,33 +260,17 @@ pub fn json(diagnostics: &[Diagnostic], text: &str, path: &Path) -> String {
 /// The report as workflow commands: GitHub shows them beside the lines of the change.
 pub fn github(diagnostics: &[Diagnostic], path: &Path) -> String {
     // The two alphabets of the workflow commands: a property must hide `:` and `,` as well.
-    let data = |s: &str| {
-        s.replace('%', "%25")
-            .replace('\r', "%0D")
-            .replace('\n', "%0A")
-    };
+    let data = |s: &str| s.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |s: &str| data(s).replace(':', "%3A").replace(',', "%2C");
     let mut out = String::new();
     for d in diagnostics {
-        let _ = write!(
-            out,
-            "::{} file={}",
-            d.severity.as_str(),
-            property(&path.display().to_string())
-        );
+        let _ = write!(out, "::{} file={}", d.severity.as_str(), property(&path.display().to_string()));
         if d.line > 0 {
             let _ = write!(out, ",line={},col={}", d.line, d.column);
         }
-        let more = [
-            Some(d.label.as_str()).filter(|label| !label.is_empty()),
-            d.help.as_deref(),
-        ];
+        let more = [Some(d.label.as_str()).filter(|label| !label.is_empty()), d.help.as_deref()];
         let more: Vec<&str> = more.into_iter().flatten().collect();
-        let message = if more.is_empty() {
-            d.title.clone()
-        } else {
-            more.join("\n")
-        };
+        let message = if more.is_empty() { d.title.clone() } else { more.join("\n") };
         let _ = writeln!(out, ",title={}::{}", property(&d.title), data(&message));
     }
     out
@@ -353,19 +282,14 @@ mod tests {
 
     fn one(text: &str, span: Range<usize>) -> Vec<Diagnostic> {
         let mut findings = Findings::default();
-        findings
-            .error(span.clone(), "a: b, 100%")
-            .label("here")
-            .help("do this");
+        findings.error(span.clone(), "a: b, 100%").label("here").help("do this");
         findings.error(span, "a: b, 100%").label("not told twice");
         findings.finish(text)
     }
 
     #[test]
     fn places_count_characters() {
-        let check = |text: &str, at, expected| {
-            assert_eq!(Lines::of(text).place(at), expected, "{text:?} {at}")
-        };
+        let check = |text: &str, at, expected| assert_eq!(Lines::of(text).place(at), expected, "{text:?} {at}");
         check("", 0, (1, 1));
         check("ab\ncd", 3, (2, 1));
         check("ab\ncd", 5, (2, 3));
@@ -378,31 +302,19 @@ mod tests {
         let found = one(text, 6..7);
         let path = Path::new("hub.toml");
         assert_eq!(found.len(), 1);
-        assert_eq!(
-            github(&found, path),
-            "::error file=hub.toml,line=2,col=1,title=a%3A b%2C 100%25::here%0Ado this\n"
-        );
+        assert_eq!(github(&found, path), "::error file=hub.toml,line=2,col=1,title=a%3A b%2C 100%25::here%0Ado this\n");
         let value: serde_json::Value = serde_json::from_str(&json(&found, text, path)).unwrap();
         assert_eq!(value["valid"], false);
         assert_eq!(value["diagnostics"][0]["line"], 2);
         assert_eq!(value["diagnostics"][0]["end_column"], 2);
         let drawn = draw(&found, text, path, false);
-        assert!(
-            drawn.contains("--> hub.toml:2:1") && drawn.contains("2 | y = 2"),
-            "{drawn}"
-        );
+        assert!(drawn.contains("--> hub.toml:2:1") && drawn.contains("2 | y = 2"), "{drawn}");
         assert!(draw(&found, text, path, true).contains('\u{1b}'));
     }
 
     #[test]
     fn spans_at_the_end_and_beyond_are_drawn() {
-        for (text, span) in [
-            ("", 0..0),
-            ("a", 1..1),
-            ("a\n", 2..2),
-            ("a", 5..9),
-            ("\u{e9}", 0..2),
-        ] {
+        for (text, span) in [("", 0..0), ("a", 1..1), ("a\n", 2..2), ("a", 5..9), ("\u{e9}", 0..2)] {
             draw(&one(text, span), text, Path::new("x"), false);
         }
     }

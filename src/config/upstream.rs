@@ -70,43 +70,27 @@ impl<'a> Reader<'a> {
         // disabled is not started, so nothing it refers to is needed.
         let mut said = |key: &str, default: Option<bool>| {
             let own = table.get_key_value(key);
-            let own =
-                own.and_then(|(key, value)| self.switch(&Field::new(&field.path, key, value)));
+            let own = own.and_then(|(key, value)| self.switch(&Field::new(&field.path, key, value)));
             own.or(default).unwrap_or(true)
         };
-        let (required, enabled) = (
-            said("required", defaults.required),
-            said("enabled", defaults.enabled),
-        );
+        let (required, enabled) = (said("required", defaults.required), said("enabled", defaults.enabled));
         self.excused = (!required || !enabled).then(Vec::new);
         self.forgivable = true;
-        let file = self
-            .upstream_file(table, &field.path, Section::Upstream)
-            .over(defaults);
+        let file = self.upstream_file(table, &field.path, Section::Upstream).over(defaults);
         let config = self.complete(file, table, field);
         self.forgivable = false;
         let reasons = self.excused.take().filter(|reasons| !reasons.is_empty());
-        config.map(|config| UpstreamConfig {
-            unavailable: reasons.map(|reasons| reasons.join("; ")),
-            ..config
-        })
+        config.map(|config| UpstreamConfig { unavailable: reasons.map(|reasons| reasons.join("; ")), ..config })
     }
 
     /// The keys of an upstream, wherever they stand.
-    pub(super) fn upstream_file(
-        &mut self,
-        table: &'a DeTable<'a>,
-        path: &str,
-        section: Section,
-    ) -> UpstreamFile {
+    pub(super) fn upstream_file(&mut self, table: &'a DeTable<'a>, path: &str, section: Section) -> UpstreamFile {
         let mut file = UpstreamFile::default();
         for (key, value) in table.iter() {
             let field = Field::new(path, key, value);
             match field.key {
                 "command" if section == Section::Defaults => {
-                    let finding = self
-                        .found
-                        .error(field.key_span, "`command` cannot be in [defaults]");
+                    let finding = self.found.error(field.key_span, "`command` cannot be in [defaults]");
                     finding.help("each upstream has its own command");
                 }
                 "enabled" => file.enabled = self.switch(&field),
@@ -117,23 +101,12 @@ impl<'a> Reader<'a> {
                 "inherit_env" => file.inherit_env = self.inherit_env(&field),
                 "cwd" => file.cwd = self.written(&field),
                 "isolation" => file.isolation = self.word(&field, &ISOLATION),
-                "start" => {
-                    file.start =
-                        self.word(&field, &[("lazy", Start::Lazy), ("eager", Start::Eager)])
-                }
+                "start" => file.start = self.word(&field, &[("lazy", Start::Lazy), ("eager", Start::Eager)]),
                 "process_max" => file.process_max = self.count(&field, 1..=10_000),
-                "start_timeout" => {
-                    file.start_timeout = self.duration(&field, Zero::Refused, MOMENT..=HOUR)
-                }
-                "request_timeout" => {
-                    file.request_timeout = self.duration(&field, Zero::Refused, MOMENT..=DAY)
-                }
-                "idle_timeout" => {
-                    file.idle_timeout = self.duration(&field, Zero::Allowed, MOMENT..=DAY * 30)
-                }
-                "stop_timeout" => {
-                    file.stop_timeout = self.duration(&field, Zero::Allowed, MOMENT..=HOUR)
-                }
+                "start_timeout" => file.start_timeout = self.duration(&field, Zero::Refused, MOMENT..=HOUR),
+                "request_timeout" => file.request_timeout = self.duration(&field, Zero::Refused, MOMENT..=DAY),
+                "idle_timeout" => file.idle_timeout = self.duration(&field, Zero::Allowed, MOMENT..=DAY * 30),
+                "stop_timeout" => file.stop_timeout = self.duration(&field, Zero::Allowed, MOMENT..=HOUR),
                 "overlap" => file.overlap = self.switch(&field),
                 "strict_stdout" => file.strict_stdout = self.switch(&field),
                 "expose_errors" => file.expose_errors = self.switch(&field),
@@ -145,12 +118,7 @@ impl<'a> Reader<'a> {
     }
 
     fn args(&mut self, field: &Field<'a>) -> Option<Vec<Spanned<String>>> {
-        Some(
-            self.list(field)?
-                .iter()
-                .filter_map(|entry| self.written(entry))
-                .collect(),
-        )
+        Some(self.list(field)?.iter().filter_map(|entry| self.written(entry)).collect())
     }
 
     fn env(&mut self, field: &Field<'a>) -> BTreeMap<String, Spanned<String>> {
@@ -158,10 +126,7 @@ impl<'a> Reader<'a> {
         for (key, value) in self.table(field).into_iter().flat_map(DeTable::iter) {
             let entry = Field::new(&field.path, key, value);
             if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
-                self.found.error(
-                    entry.key_span,
-                    "a variable's name is not empty and holds no `=`",
-                );
+                self.found.error(entry.key_span, "a variable's name is not empty and holds no `=`");
             } else if let Some(written) = self.written(&entry) {
                 env.insert(entry.key.to_owned(), written);
             }
@@ -174,8 +139,7 @@ impl<'a> Reader<'a> {
             Some(true) => return Some(InheritEnv::All),
             Some(false) => return Some(InheritEnv::Names(Vec::new())),
             None if !field.value.is_array() => {
-                self.wrong(field, "true, false, or a list of names")
-                    .help("such as inherit_env = [\"PATH\", \"HOME\"]");
+                self.wrong(field, "true, false, or a list of names").help("such as inherit_env = [\"PATH\", \"HOME\"]");
                 return None;
             }
             None => {}
@@ -195,10 +159,7 @@ impl<'a> Reader<'a> {
     }
 
     fn restart(&mut self, field: &Field<'a>) -> RestartFile {
-        let mut file = RestartFile {
-            span: Some(field.span.clone()),
-            ..RestartFile::default()
-        };
+        let mut file = RestartFile { span: Some(field.span.clone()), ..RestartFile::default() };
         for (key, value) in self.table(field).into_iter().flat_map(DeTable::iter) {
             let field = Field::new(&field.path, key, value);
             let second = Duration::from_secs(1);
@@ -206,12 +167,8 @@ impl<'a> Reader<'a> {
             match field.key {
                 "max" => file.max = self.count(&field, 0..=1000),
                 "period" => file.period = self.duration(&field, Zero::Refused, second..=DAY),
-                "backoff_min" => {
-                    file.backoff_min = self.duration(&field, Zero::Refused, blink..=HOUR)
-                }
-                "backoff_max" => {
-                    file.backoff_max = self.duration(&field, Zero::Refused, blink..=DAY)
-                }
+                "backoff_min" => file.backoff_min = self.duration(&field, Zero::Refused, blink..=HOUR),
+                "backoff_max" => file.backoff_max = self.duration(&field, Zero::Refused, blink..=DAY),
                 _ => self.unknown(&field, Section::Restart),
             }
         }
@@ -219,62 +176,39 @@ impl<'a> Reader<'a> {
     }
 
     /// Fills the gaps and follows the references. `None` only if something was found.
-    fn complete(
-        &mut self,
-        file: UpstreamFile,
-        table: &DeTable<'_>,
-        field: &Field<'a>,
-    ) -> Option<UpstreamConfig> {
+    fn complete(&mut self, file: UpstreamFile, table: &DeTable<'_>, field: &Field<'a>) -> Option<UpstreamConfig> {
         let Some(written) = &file.command else {
             // A key of the wrong type was told already, and so was a misspelt one.
-            let meant =
-                |key: &str| key == "cmd" || keys::nearest(key, ["command"].into_iter()).is_some();
+            let meant = |key: &str| key == "cmd" || keys::nearest(key, ["command"].into_iter()).is_some();
             if !table.keys().any(|key| meant(key.get_ref())) {
                 let title = format!("the upstream `{}` has no command", field.key);
                 let finding = self.found.error(field.key_span.clone(), title);
-                finding
-                    .label("what should it run?")
-                    .help("add command = \"…\", and args = [\"…\"] if it takes any");
+                finding.label("what should it run?").help("add command = \"…\", and args = [\"…\"] if it takes any");
             }
             return None;
         };
         let command = self.follow(written);
         if command.expose().trim().is_empty() && !command.is_secret() {
             let title = format!("the command of the upstream `{}` is empty", field.key);
-            self.found
-                .error(written.span(), title)
-                .help("name the program to run");
+            self.found.error(written.span(), title).help("name the program to run");
             return None;
         }
         let written_args = file.args.unwrap_or_default();
         let args: Vec<Text> = written_args.iter().map(|arg| self.follow(arg)).collect();
         let placed = lint::placed(&args, &written_args);
-        lint::command_line(
-            &mut self.found,
-            field.key,
-            (&command, written.span()),
-            &placed,
-        );
+        lint::command_line(&mut self.found, field.key, (&command, written.span()), &placed);
 
         let cwd = file.cwd.map(|cwd| self.follow(&cwd));
         let folder = self.folder;
         // A command with a slash is a path, and a path is relative to the file.
         let local = |command: String| {
             let path = command.contains('/') && Path::new(&command).is_relative();
-            if path {
-                folder.join(&command).to_string_lossy().into_owned()
-            } else {
-                command
-            }
+            if path { folder.join(&command).to_string_lossy().into_owned() } else { command }
         };
         let cwd = cwd.map_or_else(|| folder.to_path_buf(), |cwd| tidy(folder, cwd.expose()));
         let mut config = UpstreamConfig::new(command.map(local), cwd);
         config.args = args;
-        config.env = file
-            .env
-            .iter()
-            .map(|(key, value)| (key.clone(), self.follow(value)))
-            .collect();
+        config.env = file.env.iter().map(|(key, value)| (key.clone(), self.follow(value))).collect();
         set(&mut config.enabled, file.enabled);
         set(&mut config.required, file.required);
         set(&mut config.inherit_env, file.inherit_env);
@@ -300,10 +234,7 @@ impl<'a> Reader<'a> {
         set(&mut restart.backoff_max, file.backoff_max);
         if restart.backoff_min > restart.backoff_max {
             let span = file.span.unwrap_or(field.key_span.clone());
-            let finding = self.found.error(
-                span,
-                format!("`{}.restart`: backoff_min exceeds backoff_max", field.path),
-            );
+            let finding = self.found.error(span, format!("`{}.restart`: backoff_min exceeds backoff_max", field.path));
             finding.help("the wait begins with backoff_min (500ms) and grows to backoff_max (30s)");
         }
         restart
@@ -316,11 +247,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-const ISOLATION: [(&str, Isolation); 3] = [
-    ("session", Isolation::Session),
-    ("call", Isolation::Call),
-    ("shared", Isolation::Shared),
-];
+const ISOLATION: [(&str, Isolation); 3] =
+    [("session", Isolation::Session), ("call", Isolation::Call), ("shared", Isolation::Shared)];
 
 /// `folder/.` is `folder`: what is shown and compared should not depend on how it was put.
 fn tidy(folder: &Path, path: &str) -> std::path::PathBuf {

@@ -34,24 +34,10 @@ pub(super) struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn new(
-        parent: &str,
-        key: &'a Spanned<DeString<'a>>,
-        value: &'a Spanned<DeValue<'a>>,
-    ) -> Self {
+    pub(super) fn new(parent: &str, key: &'a Spanned<DeString<'a>>, value: &'a Spanned<DeValue<'a>>) -> Self {
         let name = key.get_ref().as_ref();
-        let path = if parent.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{parent}.{name}")
-        };
-        Self {
-            key: name,
-            key_span: key.span(),
-            path,
-            span: value.span(),
-            value: value.get_ref(),
-        }
+        let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") };
+        Self { key: name, key_span: key.span(), path, span: value.span(), value: value.get_ref() }
     }
 
     /// Whether a number or a switch is written as a reference, which only a string can hold.
@@ -77,10 +63,7 @@ impl<'a> Reader<'a> {
             });
         } else {
             let title = format!("unknown key `{key}` in {}", section.title());
-            self.found
-                .error(field.key_span.clone(), title)
-                .label("unknown")
-                .help(keys::help(key, section));
+            self.found.error(field.key_span.clone(), title).label("unknown").help(keys::help(key, section));
         }
     }
 
@@ -91,9 +74,7 @@ impl<'a> Reader<'a> {
             kind => format!("a {kind}"),
         };
         let title = format!("`{}` must be {wanted}", field.path);
-        self.found
-            .error(field.span.clone(), title)
-            .label(format!("this is {is}"))
+        self.found.error(field.span.clone(), title).label(format!("this is {is}"))
     }
 
     /// A value of the right type that says nothing sensible.
@@ -155,12 +136,9 @@ impl<'a> Reader<'a> {
     /// Follows the references of a string; `None` if one leads nowhere.
     pub(super) fn expand(&mut self, written: &Spanned<String>) -> Option<Text> {
         let folder = self.folder;
-        let errors = match expand(written.get_ref(), self.env, &|path| {
-            disk::secret(folder, path)
-        }) {
+        let errors = match expand(written.get_ref(), self.env, &|path| disk::secret(folder, path)) {
             Ok(text) if text.expose().contains('\0') => {
-                self.found
-                    .error(written.span(), "what this refers to holds a NUL character");
+                self.found.error(written.span(), "what this refers to holds a NUL character");
                 return None;
             }
             Ok(text) => return Some(text),
@@ -171,11 +149,7 @@ impl<'a> Reader<'a> {
                 Some(reasons) if error.is_missing() => reasons.push(error.to_string()),
                 _ => {
                     let found = self.found.error(written.span(), error.to_string());
-                    found.label(if error.is_missing() {
-                        "needed here"
-                    } else {
-                        ""
-                    });
+                    found.label(if error.is_missing() { "needed here" } else { "" });
                     found.help = error.help();
                     if error.is_missing() && self.forgivable {
                         let forgive = "with `required = false` only this upstream fails";
@@ -226,21 +200,11 @@ impl<'a> Reader<'a> {
         None
     }
 
-    pub(super) fn count(
-        &mut self,
-        field: &Field<'_>,
-        range: RangeInclusive<usize>,
-    ) -> Option<usize> {
-        let number = if field.refers() {
-            self.text(field)?.expose().trim().parse::<i128>().ok()
-        } else {
-            integer(field.value)
-        };
+    pub(super) fn count(&mut self, field: &Field<'_>, range: RangeInclusive<usize>) -> Option<usize> {
+        let number =
+            if field.refers() { self.text(field)?.expose().trim().parse::<i128>().ok() } else { integer(field.value) };
         let Some(number) = number else {
-            let quoted = field
-                .value
-                .as_str()
-                .is_some_and(|s| s.trim().parse::<i128>().is_ok());
+            let quoted = field.value.as_str().is_some_and(|s| s.trim().parse::<i128>().is_ok());
             let found = self.wrong(field, "a whole number");
             if quoted {
                 found.help("remove the quotes");
@@ -250,21 +214,14 @@ impl<'a> Reader<'a> {
         match usize::try_from(number) {
             Ok(number) if range.contains(&number) => Some(number),
             _ => {
-                self.bad(
-                    field,
-                    &format!("must be from {} to {}", range.start(), range.end()),
-                );
+                self.bad(field, &format!("must be from {} to {}", range.start(), range.end()));
                 None
             }
         }
     }
 
     /// A number of bytes, plain or with a unit.
-    pub(super) fn size(
-        &mut self,
-        field: &Field<'_>,
-        range: RangeInclusive<usize>,
-    ) -> Option<usize> {
+    pub(super) fn size(&mut self, field: &Field<'_>, range: RangeInclusive<usize>) -> Option<usize> {
         let bytes = match field.value {
             DeValue::Integer(_) => integer(field.value),
             DeValue::String(_) => bytes(self.text(field)?.expose()),
@@ -275,9 +232,7 @@ impl<'a> Reader<'a> {
         };
         let Some(bytes) = bytes else {
             let units = "B, KB, MB, GB are powers of 1000, KiB, MiB, GiB of 1024";
-            self.bad(field, "this is not a size")
-                .label("not a size")
-                .help(format!("write it as \"4 MiB\"; {units}"));
+            self.bad(field, "this is not a size").label("not a size").help(format!("write it as \"4 MiB\"; {units}"));
             return None;
         };
         match usize::try_from(bytes) {
@@ -301,9 +256,7 @@ impl<'a> Reader<'a> {
         let duration = match field.value {
             DeValue::Integer(_) if integer(field.value) == Some(0) => Duration::ZERO,
             DeValue::Integer(_) => {
-                self.bad(field, "a time needs its unit")
-                    .label("of what?")
-                    .help(HELP);
+                self.bad(field, "a time needs its unit").label("of what?").help(HELP);
                 return None;
             }
             DeValue::String(_) => {
@@ -314,9 +267,7 @@ impl<'a> Reader<'a> {
                     written => match parser.parse_unsigned_duration(written) {
                         Ok(duration) => duration,
                         Err(_) => {
-                            self.bad(field, "this is not a time")
-                                .label("not a time")
-                                .help(HELP);
+                            self.bad(field, "this is not a time").label("not a time").help(HELP);
                             return None;
                         }
                     },
@@ -358,9 +309,7 @@ fn integer(value: &DeValue<'_>) -> Option<i128> {
 
 fn bytes(written: &str) -> Option<i128> {
     let written = written.trim();
-    let digits = written
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(written.len());
+    let digits = written.find(|c: char| !c.is_ascii_digit()).unwrap_or(written.len());
     let (number, unit) = written.split_at(digits);
     let unit: i128 = match unit.trim_start() {
         "" | "B" => 1,
@@ -377,10 +326,7 @@ fn bytes(written: &str) -> Option<i128> {
 
 fn size_text(bytes: usize) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    match units
-        .iter()
-        .find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift)
-    {
+    match units.iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift) {
         Some((shift, unit)) => format!("{} {unit}", bytes >> shift),
         None => format!("{bytes} B"),
     }

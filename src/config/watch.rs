@@ -47,10 +47,7 @@ pub enum WatchError {
 /// Calls `changed`, on a thread of its own, after every settled change that may concern the file. The content may be
 /// the same: the callback compares.
 pub fn watch(path: &Path, changed: impl Fn() + Send + 'static) -> Result<Watch, WatchError> {
-    let path = std::path::absolute(path).map_err(|source| WatchError::Path {
-        path: path.to_owned(),
-        source,
-    })?;
+    let path = std::path::absolute(path).map_err(|source| WatchError::Path { path: path.to_owned(), source })?;
     let (tell, stirs) = mpsc::channel();
     let events = tell.clone();
     let debouncer = new_debouncer_opt::<_, RecommendedWatcher, _>(
@@ -69,12 +66,7 @@ pub fn watch(path: &Path, changed: impl Fn() + Send + 'static) -> Result<Watch, 
     let debouncer = debouncer
         .inspect_err(|error| tracing::warn!(%error, "no file events; hub.toml is looked at every two seconds"))
         .ok();
-    let mut watcher = Watcher {
-        path,
-        debouncer,
-        armed: BTreeMap::new(),
-        seen: None,
-    };
+    let mut watcher = Watcher { path, debouncer, armed: BTreeMap::new(), seen: None };
     // Armed before we return: what changes from now on is noticed.
     watcher.arm();
     watcher.seen = Stamp::of(&watcher.path);
@@ -82,10 +74,7 @@ pub fn watch(path: &Path, changed: impl Fn() + Send + 'static) -> Result<Watch, 
         .name("config-watch".into())
         .spawn(move || watcher.run(&stirs, changed))
         .map_err(WatchError::Thread)?;
-    Ok(Watch {
-        tell,
-        thread: Some(thread),
-    })
+    Ok(Watch { tell, thread: Some(thread) })
 }
 
 impl Drop for Watch {
@@ -116,10 +105,7 @@ fn sift(result: DebounceEventResult) -> Option<Stir> {
     let mut any = false;
     for event in events.into_iter().map(|event| event.event) {
         any |= !matches!(event.kind, EventKind::Access(_));
-        if matches!(
-            event.kind,
-            EventKind::Remove(_) | EventKind::Modify(notify::event::ModifyKind::Name(_))
-        ) {
+        if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(notify::event::ModifyKind::Name(_))) {
             gone.extend(event.paths);
         }
     }
@@ -215,10 +201,7 @@ impl Watcher {
 /// name would end it for both.
 fn folders(path: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
-    let mut ahead: VecDeque<PathBuf> = path
-        .components()
-        .map(|part| PathBuf::from(part.as_os_str()))
-        .collect();
+    let mut ahead: VecDeque<PathBuf> = path.components().map(|part| PathBuf::from(part.as_os_str())).collect();
     let mut here = PathBuf::new();
     let mut links = 0;
     while let Some(part) = ahead.pop_front() {
@@ -231,13 +214,8 @@ fn folders(path: &Path) -> BTreeSet<PathBuf> {
             Ok(target) if links < LINKS_MAX => {
                 links += 1;
                 found.insert(here.clone());
-                let parts = target
-                    .components()
-                    .filter(|part| *part != Component::CurDir);
-                for (at, part) in parts
-                    .map(|part| PathBuf::from(part.as_os_str()))
-                    .enumerate()
-                {
+                let parts = target.components().filter(|part| *part != Component::CurDir);
+                for (at, part) in parts.map(|part| PathBuf::from(part.as_os_str())).enumerate() {
                     ahead.insert(at, part);
                 }
                 // An absolute target begins with the root, and joining that starts anew by itself.
@@ -269,21 +247,12 @@ impl Stamp {
         };
         #[cfg(not(unix))]
         let (device, inode) = (0, 0);
-        Some(Self {
-            device,
-            inode,
-            len: metadata.len(),
-            modified: metadata.modified().ok(),
-        })
+        Some(Self { device, inode, len: metadata.len(), modified: metadata.modified().ok() })
     }
 
     /// A folder changes with each entry, and stays the same folder.
     fn identity(self) -> Self {
-        Self {
-            len: 0,
-            modified: None,
-            ..self
-        }
+        Self { len: 0, modified: None, ..self }
     }
 }
 
@@ -296,12 +265,7 @@ mod tests {
     fn f87_without_events_the_look_finds_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hub.toml");
-        let watcher = Watcher {
-            path: path.clone(),
-            debouncer: None,
-            armed: BTreeMap::new(),
-            seen: None,
-        };
+        let watcher = Watcher { path: path.clone(), debouncer: None, armed: BTreeMap::new(), seen: None };
         let (tell, stirs) = mpsc::channel();
         let (call, called) = mpsc::channel();
         let changed = move || {

@@ -151,7 +151,9 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
                 return None;
             }
             let shared = match isolation::shared(route).await {
-                Ok(shared) if isolation == Isolation::Shared && shared.profile.can(&["resources", "subscribe"]) => shared,
+                Ok(shared) if isolation == Isolation::Shared && shared.profile.can(&["resources", "subscribe"]) => {
+                    shared
+                }
                 Ok(_) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };

@@ -1,10 +1,6 @@
 //! One process of an upstream, from its start to its end.
 
-use std::{
-    ffi::OsString,
-    sync::Arc,
-    time::Duration,
-};
+use std::{ffi::OsString, sync::Arc, time::Duration};
 
 use super::engine::Engine;
 use crate::{
@@ -149,7 +145,8 @@ impl Instance {
 }
 
 fn process_spec(name: &Name, config: &UpstreamConfig, engine: &Engine, message_bytes_max: usize) -> ProcessSpec {
-    let inherited = std::env::vars_os().filter(|(key, _)| key.to_str().is_some_and(|key| config.inherit_env.admits(key)));
+    let inherited =
+        std::env::vars_os().filter(|(key, _)| key.to_str().is_some_and(|key| config.inherit_env.admits(key)));
     let own = config.env.iter().map(|(key, value)| (OsString::from(key), OsString::from(value.expose())));
     let command = match config.command.expose() {
         // The starter file must work before anything is installed into the PATH.
@@ -167,4 +164,3 @@ fn process_spec(name: &Name, config: &UpstreamConfig, engine: &Engine, message_b
         strict_stdout: config.strict_stdout,
     }
 }
-

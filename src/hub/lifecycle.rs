@@ -32,7 +32,10 @@ pub enum Phase {
     Starting,
     Ready,
     /// Backing off. After a failed start callers are told at once; after a death they wait for the restart.
-    Waiting { until: Instant, tell: bool },
+    Waiting {
+        until: Instant,
+        tell: bool,
+    },
     Failed,
 }
 
@@ -45,7 +48,10 @@ pub enum Event {
     Ready,
     StartFailed(String),
     /// A process that was ready ended without our asking. Does it count as trouble of the upstream?
-    Lost { why: String, counts: bool },
+    Lost {
+        why: String,
+        counts: bool,
+    },
     /// A process ended because we asked, or a start was given up.
     Stopped,
     /// The back-off is over.
@@ -62,7 +68,9 @@ pub enum Effect {
     /// The caller has to wait for the restart that is due.
     Hold,
     /// The caller is told the reason, and when to come back.
-    Refuse { after: Option<Duration> },
+    Refuse {
+        after: Option<Duration>,
+    },
 }
 
 /// The supervision of one upstream, or of one session's process.

@@ -89,7 +89,10 @@ pub struct Drain {
 pub enum Applied {
     /// The file says what runs already.
     Unchanged,
-    Generation { number: u64, plan: String },
+    Generation {
+        number: u64,
+        plan: String,
+    },
 }
 
 /// Why a reload did nothing.
@@ -104,6 +107,9 @@ pub enum ReloadError {
     #[error("the hub is shutting down")]
     Draining,
 }
+
+/// The way to the Hub, for those who know no actors.
+pub type HubAddress = Addr<Hub>;
 
 /// The file, and what the command line puts over it.
 pub struct Source {
@@ -180,7 +186,10 @@ impl House {
         // A hundredth at once, so that a flood does not sort them all for each newcomer.
         let room = (self.engine.limits.load().sessions_max / 100).max(1);
         let evicted = idle.iter().take(room);
-        evicted.map(|(_, route, session)| self.end_session(route, session, "its session made room for newer ones")).count() > 0
+        evicted
+            .map(|(_, route, session)| self.end_session(route, session, "its session made room for newer ones"))
+            .count()
+            > 0
     }
 
     /// Ends a session wherever it is counted.
@@ -281,7 +290,13 @@ impl Hub {
     }
 
     /// Builds an upstream that is not started and not visible.
-    fn make(&mut self, name: &Name, config: Arc<UpstreamConfig>, audience: Arc<Audience>, context: &Context<Self>) -> Child {
+    fn make(
+        &mut self,
+        name: &Name,
+        config: Arc<UpstreamConfig>,
+        audience: Arc<Audience>,
+        context: &Context<Self>,
+    ) -> Child {
         let serving = Serving::new(config.process_max);
         let (number, address, upstream) = self.make_actor(name, &config, &serving, &audience, context);
         let route = Arc::new(Route { name: name.clone(), config, upstream, serving, audience });
@@ -353,7 +368,13 @@ impl Hub {
         if lives && callable && config.overlap {
             let _ = new.address.try_send(Prove);
             let next = Next { number: new.number, address: new.address, route: new.route };
-            let child = Child { next: Some(next), number: old.number, address: old.address, route: old.route, panics: old.panics };
+            let child = Child {
+                next: Some(next),
+                number: old.number,
+                address: old.address,
+                route: old.route,
+                panics: old.panics,
+            };
             self.children.insert(name.clone(), child);
             return;
         }
@@ -395,7 +416,9 @@ impl Hub {
             while Instant::now() < drain && sessions.iter().any(|session| session.is_busy()) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            sessions.iter().for_each(|session| house.end_session(&route, session, "was removed from the configuration"));
+            sessions
+                .iter()
+                .for_each(|session| house.end_session(&route, session, "was removed from the configuration"));
         });
         self.retire(child.number, child.address, drain, false, "was removed from the configuration");
     }

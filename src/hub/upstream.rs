@@ -261,7 +261,9 @@ impl Upstream {
         let cause = self.public.as_deref().unwrap_or("it is not running");
         let reason = match self.life.phase() {
             Phase::Failed => {
-                format!("{cause}; it failed too often and stays down until its configuration changes or it is restarted")
+                format!(
+                    "{cause}; it failed too often and stays down until its configuration changes or it is restarted"
+                )
             }
             _ => cause.to_owned(),
         };
@@ -335,7 +337,9 @@ impl Upstream {
             (Some(audience), _) => audience.hear(&message),
             (None, Some(session)) => session.hear(&message),
             // A process of the pool, between two clients.
-            (None, None) => tracing::debug!(method = message.method(), "a message of a pooled process belongs to nobody"),
+            (None, None) => {
+                tracing::debug!(method = message.method(), "a message of a pooled process belongs to nobody")
+            }
         }
     }
 
@@ -566,9 +570,9 @@ impl Handler<Connect> for Upstream {
             }
         }
         self.tell();
-        Box::pin(async move {
-            outcome.await.unwrap_or_else(|_| Err(Unavailable::new(&name, "its supervisor ended", soon)))
-        })
+        Box::pin(
+            async move { outcome.await.unwrap_or_else(|_| Err(Unavailable::new(&name, "its supervisor ended", soon))) },
+        )
     }
 }
 

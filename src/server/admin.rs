@@ -96,7 +96,5 @@ fn upstream(route: &Route) -> Value {
 
 fn time(at: SystemTime) -> Value {
     let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    jiff::Timestamp::from_second(seconds as i64)
-        .map(|at| Value::from(at.to_string()))
-        .unwrap_or(Value::Null)
+    jiff::Timestamp::from_second(seconds as i64).map(|at| Value::from(at.to_string())).unwrap_or(Value::Null)
 }

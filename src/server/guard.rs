@@ -45,9 +45,11 @@ fn host_allowed(text: &str, config: &HubConfig) -> bool {
     let public = config.public_url.as_ref().and_then(|url| url.host_str()).map(|host| host.trim_matches(['[', ']']));
     is_loopback_name(&host)
         || bound.chain(public).any(|name| name.eq_ignore_ascii_case(&host))
-        || config.allowed_hosts.iter().filter_map(|allowed| split(allowed)).any(|(name, wanted)| {
-            name.eq_ignore_ascii_case(&host) && (wanted.is_none() || wanted == port)
-        })
+        || config
+            .allowed_hosts
+            .iter()
+            .filter_map(|allowed| split(allowed))
+            .any(|(name, wanted)| name.eq_ignore_ascii_case(&host) && (wanted.is_none() || wanted == port))
 }
 
 /// May pages of this origin call us?
@@ -88,7 +90,9 @@ fn split(text: &str) -> Option<(&str, Option<u16>)> {
     }
     match port {
         None => Some((host, None)),
-        Some(port) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => Some((host, Some(port.parse().ok()?))),
+        Some(port) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            Some((host, Some(port.parse().ok()?)))
+        }
         Some(_) => None,
     }
 }
@@ -138,7 +142,8 @@ pub fn accepts(request: &HttpRequest) -> Accepts {
     for range in texts.iter().flat_map(|text| text.split(',')) {
         let mut parts = range.split(';').map(str::trim);
         let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let refused = parts.any(|part| matches!(part.replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+        let refused =
+            parts.any(|part| matches!(part.replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
         let (json, events) = match kind.as_str() {
             "*/*" => (true, true),
             "application/*" | "application/json" => (true, false),
@@ -204,9 +209,28 @@ mod tests {
             assert!(host_allowed(host, &own) && !host_allowed(host, &plain), "{host}");
         }
         let foreign = [
-            "", "evil.example", "localhost.", "localhost.evil.example", "127.1", "0.0.0.0", "2130706433", "0x7f.1",
-            "user@localhost", "localhost:", "localhost:x", "localhost:99999", "[::1", "::1", "[127.0.0.1]", "[::1]x",
-            "localhost/", "localhost, evil.example", "loc alhost", "box", "box:80", "127.0.0.1.nip.io",
+            "",
+            "evil.example",
+            "localhost.",
+            "localhost.evil.example",
+            "127.1",
+            "0.0.0.0",
+            "2130706433",
+            "0x7f.1",
+            "user@localhost",
+            "localhost:",
+            "localhost:x",
+            "localhost:99999",
+            "[::1",
+            "::1",
+            "[127.0.0.1]",
+            "[::1]x",
+            "localhost/",
+            "localhost, evil.example",
+            "loc alhost",
+            "box",
+            "box:80",
+            "127.0.0.1.nip.io",
         ];
         for host in foreign {
             assert!(!host_allowed(host, &own), "{host}");
@@ -224,9 +248,19 @@ mod tests {
             assert!(origin_allowed(origin, &own) && !origin_allowed(origin, &plain), "{origin}");
         }
         let foreign = [
-            "", "null", "evil", "https://evil.example", "http://good.example", "https://good.example:444",
-            "https://good.example.evil", "https://evil-good.example", "file://", "chrome-extension://x",
-            "https://good.example, https://evil.example", "http://localhost.evil.example", "http://localhost@evil",
+            "",
+            "null",
+            "evil",
+            "https://evil.example",
+            "http://good.example",
+            "https://good.example:444",
+            "https://good.example.evil",
+            "https://evil-good.example",
+            "file://",
+            "chrome-extension://x",
+            "https://good.example, https://evil.example",
+            "http://localhost.evil.example",
+            "http://localhost@evil",
         ];
         for origin in foreign {
             assert!(!origin_allowed(origin, &own), "{origin}");
@@ -236,11 +270,13 @@ mod tests {
 
     #[test]
     fn f46_only_json_is_read_as_json() {
-        let check = |kind: &str| json_body(&TestRequest::default().insert_header(("content-type", kind)).to_http_request());
+        let check =
+            |kind: &str| json_body(&TestRequest::default().insert_header(("content-type", kind)).to_http_request());
         for kind in ["application/json", "Application/JSON; charset=utf-8", "application/json;charset=\"UTF-8\""] {
             assert!(check(kind).is_ok(), "{kind}");
         }
-        for kind in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "", "json"] {
+        for kind in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "", "json"]
+        {
             assert!(check(kind).is_err(), "{kind}");
         }
         let gzip = TestRequest::default()

@@ -33,7 +33,12 @@ const ALLOW: &str = "GET, POST, DELETE";
 type Refused = (Refusal, Option<Id>);
 
 /// Serves one request to a mount.
-pub async fn serve(request: HttpRequest, mut payload: web::Payload, house: &Arc<House>, route: Arc<Route>) -> HttpResponse {
+pub async fn serve(
+    request: HttpRequest,
+    mut payload: web::Payload,
+    house: &Arc<House>,
+    route: Arc<Route>,
+) -> HttpResponse {
     let mut unread = has_body(&request);
     let served = match *request.method() {
         Method::POST => post(&request, &mut payload, house, &route, &mut unread).await,

@@ -27,7 +27,12 @@ pub async fn open(request: HttpRequest, house: &Arc<House>, route: Arc<Route>, p
     try_open(&request, house, &route, path).unwrap_or_else(|refusal| refusal.respond(None, unread))
 }
 
-fn try_open(request: &HttpRequest, house: &Arc<House>, route: &Arc<Route>, path: String) -> Result<HttpResponse, Refusal> {
+fn try_open(
+    request: &HttpRequest,
+    house: &Arc<House>,
+    route: &Arc<Route>,
+    path: String,
+) -> Result<HttpResponse, Refusal> {
     if request.method() != Method::GET {
         return Err(Refusal::Method { method: request.method().to_string(), allow: "GET" });
     }
@@ -49,7 +54,12 @@ fn try_open(request: &HttpRequest, house: &Arc<House>, route: &Arc<Route>, path:
 }
 
 /// Takes one message; what it brings about travels on the stream.
-pub async fn post(request: HttpRequest, mut payload: web::Payload, house: &Arc<House>, route: Arc<Route>) -> HttpResponse {
+pub async fn post(
+    request: HttpRequest,
+    mut payload: web::Payload,
+    house: &Arc<House>,
+    route: Arc<Route>,
+) -> HttpResponse {
     let mut unread = mcp::has_body(&request);
     match try_post(&request, &mut payload, house, route, &mut unread).await {
         Ok(response) => response,
@@ -101,7 +111,8 @@ async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Message
         };
         return session.say(answer);
     }
-    let ids: Vec<_> = messages.iter().filter(|message| message.kind() == Kind::Request).map(|m| m.id().cloned()).collect();
+    let ids: Vec<_> =
+        messages.iter().filter(|message| message.kind() == Kind::Request).map(|m| m.id().cloned()).collect();
     match dispatch::dispatch(route, session, messages).await {
         Ok(Some(calls)) => stream::pump(calls, STANDALONE).await,
         Ok(None) => {}

@@ -41,7 +41,13 @@ enum Said {
 }
 
 /// Answers a POST: JSON where the response comes first, else an event stream.
-pub async fn answer(request: &HttpRequest, house: &Arc<House>, calls: Calls, batch: bool, accepts: Accepts) -> HttpResponse {
+pub async fn answer(
+    request: &HttpRequest,
+    house: &Arc<House>,
+    calls: Calls,
+    batch: bool,
+    accepts: Accepts,
+) -> HttpResponse {
     let mut calls = KeepOn(Some(calls));
     let window = tokio::time::sleep(WINDOW);
     tokio::pin!(window);

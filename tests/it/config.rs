@@ -23,10 +23,7 @@ fn env(name: &str) -> Option<String> {
 fn parse(text: &str) -> Config {
     match config::parse(text, Path::new("/etc/hub"), &env) {
         Ok((config, _)) => config,
-        Err(found) => panic!(
-            "{}",
-            report::draw(&found, text, Path::new("hub.toml"), false)
-        ),
+        Err(found) => panic!("{}", report::draw(&found, text, Path::new("hub.toml"), false)),
     }
 }
 
@@ -34,10 +31,7 @@ fn titles(text: &str) -> Vec<String> {
     let found = match config::parse(text, Path::new("/etc/hub"), &env) {
         Ok((_, found)) | Err(found) => found,
     };
-    found
-        .into_iter()
-        .map(|found| format!("{}: {}", found.severity.as_str(), found.title))
-        .collect()
+    found.into_iter().map(|found| format!("{}: {}", found.severity.as_str(), found.title)).collect()
 }
 
 #[test]
@@ -62,12 +56,7 @@ fn f83_each_mistake_is_drawn_where_it_stands() {
             fs::write(&golden, &drawn).unwrap();
         }
         let expected = fs::read_to_string(&golden).unwrap_or_default();
-        assert_eq!(
-            drawn,
-            expected,
-            "{} (UPDATE_GOLDEN=1 accepts it)",
-            golden.display()
-        );
+        assert_eq!(drawn, expected, "{} (UPDATE_GOLDEN=1 accepts it)", golden.display());
     }
     assert!(count > 10, "the drawings are somewhere else");
 }
@@ -131,10 +120,7 @@ fn every_key_arrives() {
     let hub = &config.hub;
     let binds: Vec<String> = hub.bind.iter().map(|bind| bind.to_string()).collect();
     assert_eq!(binds, ["localhost:0", "[::1]:9"]);
-    assert_eq!(
-        hub.public_url.as_ref().unwrap().as_str(),
-        "https://mcp.example.com/hub"
-    );
+    assert_eq!(hub.public_url.as_ref().unwrap().as_str(), "https://mcp.example.com/hub");
     assert_eq!(hub.prefixes, ["", "/servers"]);
     assert_eq!(hub.default.as_ref().unwrap().as_str(), "time");
     assert_eq!(hub.allowed_hosts, ["example.com:80"]);
@@ -159,50 +145,25 @@ fn every_key_arrives() {
     assert_eq!(hub.limits, limits);
 
     let time = &config.upstreams["time"];
-    assert!(
-        !time.enabled
-            && !time.required
-            && !time.overlap
-            && time.strict_stdout
-            && time.expose_errors
-    );
-    assert_eq!(
-        Path::new(time.command.expose()),
-        Path::new("/etc/hub/./bin/server")
-    );
+    assert!(!time.enabled && !time.required && !time.overlap && time.strict_stdout && time.expose_errors);
+    assert_eq!(Path::new(time.command.expose()), Path::new("/etc/hub/./bin/server"));
     let args: Vec<&str> = time.args.iter().map(|arg| arg.expose()).collect();
     assert_eq!(args, ["a", "Bearer s3cret", "$HOME"]);
-    assert!(
-        !format!("{config:?}").contains("s3cret"),
-        "a value shows itself"
-    );
-    let env: Vec<(&str, &str)> = time
-        .env
-        .iter()
-        .map(|(k, v)| (k.as_str(), v.expose()))
-        .collect();
+    assert!(!format!("{config:?}").contains("s3cret"), "a value shows itself");
+    let env: Vec<(&str, &str)> = time.env.iter().map(|(k, v)| (k.as_str(), v.expose())).collect();
     assert_eq!(env, [("A", "default"), ("B", "own")]);
     assert_eq!(time.inherit_env, InheritEnv::All);
     assert_eq!(time.cwd, Path::new("/etc/hub/data/x"));
-    assert_eq!(
-        (time.isolation, time.start, time.process_max),
-        (Isolation::Call, Start::Eager, 7)
-    );
+    assert_eq!((time.isolation, time.start, time.process_max), (Isolation::Call, Start::Eager, 7));
     assert_eq!(time.start_timeout, Duration::from_secs(1));
     assert_eq!(time.request_timeout, Duration::from_secs(420));
     assert_eq!(time.idle_timeout, Duration::ZERO);
     assert_eq!(time.stop_timeout, Duration::from_secs(2));
-    assert_eq!(
-        (time.restart.max, time.restart.period),
-        (2, Duration::from_secs(120))
-    );
+    assert_eq!((time.restart.max, time.restart.period), (2, Duration::from_secs(120)));
     assert_eq!(time.unavailable, None);
 
     let fetch = &config.upstreams["fetch"];
-    assert_eq!(
-        (fetch.command.expose(), fetch.cwd.as_path()),
-        ("uvx", Path::new("/etc/hub"))
-    );
+    assert_eq!((fetch.command.expose(), fetch.cwd.as_path()), ("uvx", Path::new("/etc/hub")));
     assert_eq!(fetch.inherit_env, InheritEnv::Names(vec!["PATH".into()]));
     assert_eq!(fetch.idle_timeout, Duration::from_secs(3600));
     assert_eq!(fetch.restart.max, 1);
@@ -292,14 +253,9 @@ fn f91_missing_variable_is_named_and_its_neighbour_is_not_shown() {
 fn f91_missing_variable_of_what_is_not_required_fails_only_that() {
     let check = |line: &str| {
         let refers = "command = \"x\"\nargs = [\"${env:GONE}\"]\nprocess_max = \"${env:LOST}\"";
-        let config = parse(&format!(
-            "[upstreams.a]\n{line}\n{refers}\n[upstreams.b]\ncommand = \"y\"\n"
-        ));
+        let config = parse(&format!("[upstreams.a]\n{line}\n{refers}\n[upstreams.b]\ncommand = \"y\"\n"));
         let reason = config.upstreams["a"].unavailable.as_deref().unwrap();
-        assert!(
-            reason.contains("`GONE`") && reason.contains("`LOST`"),
-            "{reason}"
-        );
+        assert!(reason.contains("`GONE`") && reason.contains("`LOST`"), "{reason}");
         assert_eq!(config.upstreams["b"].unavailable, None);
     };
     check("required = false");
@@ -318,23 +274,14 @@ fn f91_secret_file() {
 
     fs::write(folder.path().join("token"), "x".repeat(64 * 1024 + 1)).unwrap();
     let found = config::parse(text, folder.path(), &env).unwrap_err();
-    assert!(
-        found[0].title.contains("larger than 64 KiB"),
-        "{}",
-        found[0].title
-    );
+    assert!(found[0].title.contains("larger than 64 KiB"), "{}", found[0].title);
 }
 
 #[test]
 fn f56_reserved_names() {
-    for word in [
-        "healthz", "metrics", "admin", "api", "sse", "mcp", "servers", "hub",
-    ] {
+    for word in ["healthz", "metrics", "admin", "api", "sse", "mcp", "servers", "hub"] {
         let found = titles(&format!("[upstreams.{word}]\ncommand = \"x\"\n"));
-        assert!(
-            found[0].contains("reserved") && found[0].starts_with("error"),
-            "{found:?}"
-        );
+        assert!(found[0].contains("reserved") && found[0].starts_with("error"), "{found:?}");
     }
     let found = titles("[upstreams.\".well-known\"]\ncommand = \"x\"\n");
     assert!(found[0].starts_with("error: bad name"), "{found:?}");
@@ -362,12 +309,7 @@ fn a_file_is_read_with_its_hash_and_its_folder() {
 
 #[cfg(unix)]
 fn mkfifo(path: &Path) {
-    let made = std::process::Command::new("mkfifo")
-        .arg("-m")
-        .arg("600")
-        .arg(path)
-        .status()
-        .unwrap();
+    let made = std::process::Command::new("mkfifo").arg("-m").arg("600").arg(path).status().unwrap();
     assert!(made.success());
 }
 
@@ -391,10 +333,7 @@ fn f89_fifo_directory_huge_file() {
 
     fs::write(&path, b"[hub]\n# \xc3\xa4 \xff\n").unwrap();
     let drawn = refused(&path);
-    assert!(
-        drawn.contains("not UTF-8") && drawn.contains(":2:5"),
-        "{drawn}"
-    );
+    assert!(drawn.contains("not UTF-8") && drawn.contains(":2:5"), "{drawn}");
 }
 
 #[test]
@@ -403,24 +342,16 @@ fn f92_what_others_may_write_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hub.toml");
-    let mode =
-        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     fs::write(&path, GOOD).unwrap();
     mode(&path, 0o646);
     let drawn = refused(&path);
-    assert!(
-        drawn.contains("chmod o-w") && drawn.contains("hub.toml"),
-        "{drawn}"
-    );
+    assert!(drawn.contains("chmod o-w") && drawn.contains("hub.toml"), "{drawn}");
     mode(&path, 0o644);
     assert!(config::read(&path).is_ok());
 
     let token = folder.path().join("token");
-    fs::write(
-        &path,
-        "[upstreams.a]\ncommand = \"x\"\nargs = [\"${file:token}\"]\n",
-    )
-    .unwrap();
+    fs::write(&path, "[upstreams.a]\ncommand = \"x\"\nargs = [\"${file:token}\"]\n").unwrap();
     fs::write(&token, "s3cret").unwrap();
     mode(&token, 0o602);
     assert!(refused(&path).contains("chmod o-w"));
@@ -446,28 +377,19 @@ impl Watched {
             let _ = tell.send(());
         })
         .unwrap();
-        Self {
-            folder,
-            path,
-            told,
-            _watch: watch,
-        }
+        Self { folder, path, told, _watch: watch }
     }
 
     /// A plain file, watched.
     fn file() -> Self {
-        Self::new("hub.toml", |folder| {
-            fs::write(folder.join("hub.toml"), GOOD).unwrap()
-        })
+        Self::new("hub.toml", |folder| fs::write(folder.join("hub.toml"), GOOD).unwrap())
     }
 
     /// Waits until the path holds `expected`, looking only when told to.
     #[track_caller]
     fn until(&self, expected: &str) {
         loop {
-            self.told
-                .recv_timeout(Duration::from_secs(20))
-                .expect("nobody told of the change");
+            self.told.recv_timeout(Duration::from_secs(20)).expect("nobody told of the change");
             if fs::read_to_string(&self.path).is_ok_and(|text| text == expected) {
                 return;
             }
@@ -477,9 +399,7 @@ impl Watched {
     /// Waits to be told anything.
     #[track_caller]
     fn stirred(&self) {
-        self.told
-            .recv_timeout(Duration::from_secs(20))
-            .expect("nobody told of the change");
+        self.told.recv_timeout(Duration::from_secs(20)).expect("nobody told of the change");
     }
 
     /// Until it has been quiet for longer than an event needs.
@@ -523,12 +443,7 @@ fn f86_sed_in_place() {
     let watched = Watched::file();
     for (from, to) in [("x", "y"), ("y", "z")] {
         let script = format!("s/\"{from}\"/\"{to}\"/");
-        let done = std::process::Command::new("sed")
-            .arg("-i")
-            .arg(&script)
-            .arg(&watched.path)
-            .status()
-            .unwrap();
+        let done = std::process::Command::new("sed").arg("-i").arg(&script).arg(&watched.path).status().unwrap();
         assert!(done.success());
         watched.until(&GOOD.replace('x', to));
     }
@@ -539,12 +454,8 @@ fn f86_sed_in_place() {
 fn f86_touch_and_chmod_only() {
     use std::os::unix::fs::PermissionsExt;
     let watched = Watched::file();
-    let file = fs::File::options()
-        .append(true)
-        .open(&watched.path)
-        .unwrap();
-    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1))
-        .unwrap();
+    let file = fs::File::options().append(true).open(&watched.path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
     watched.stirred();
     watched.quiet();
     fs::set_permissions(&watched.path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -559,13 +470,7 @@ fn our_own_reading_is_no_change() {
         config::read(&watched.path).unwrap();
     }
     // Longer than the look every two seconds.
-    assert!(
-        watched
-            .told
-            .recv_timeout(Duration::from_millis(2600))
-            .is_err(),
-        "reading tells of a change"
-    );
+    assert!(watched.told.recv_timeout(Duration::from_millis(2600)).is_err(), "reading tells of a change");
 }
 
 #[test]
@@ -627,10 +532,7 @@ fn f87_folder_replaced() {
         fs::create_dir(folder.join("in")).unwrap();
         fs::write(folder.join("in/hub.toml"), GOOD).unwrap();
     });
-    let (now, before) = (
-        watched.folder.path().join("in"),
-        watched.folder.path().join("before"),
-    );
+    let (now, before) = (watched.folder.path().join("in"), watched.folder.path().join("before"));
     fs::rename(&now, &before).unwrap();
     fs::create_dir(&now).unwrap();
     fs::write(now.join("hub.toml"), "another").unwrap();
@@ -683,8 +585,5 @@ fn a_dropped_watch_is_silent() {
         .unwrap(),
     );
     fs::write(&path, GOOD).unwrap();
-    assert!(
-        matches!(told.recv(), Err(mpsc::RecvError)),
-        "the callback is gone with the watch"
-    );
+    assert!(matches!(told.recv(), Err(mpsc::RecvError)), "the callback is gone with the watch");
 }

@@ -21,27 +21,13 @@ fn example(name: &str) -> PathBuf {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
         let rogue = fs::read_dir(sources.join("rogue")).unwrap().flatten();
         let newest = rogue.map(|file| changed(&file.path())).max().flatten();
-        let fresh = changed(&path("rogue")) > newest
-            && changed(&path("echo")) > changed(&sources.join("echo.rs"));
+        let fresh = changed(&path("rogue")) > newest && changed(&path("echo")) > changed(&sources.join("echo.rs"));
         if !fresh {
             let mut cargo = Command::new(env!("CARGO"));
-            cargo.args([
-                "build",
-                "--quiet",
-                "--example",
-                "echo",
-                "--example",
-                "rogue",
-            ]);
+            cargo.args(["build", "--quiet", "--example", "echo", "--example", "rogue"]);
             cargo.args(profile.ends_with("release").then_some("--release"));
             cargo.arg("--target-dir").arg(profile.parent().unwrap());
-            assert!(
-                cargo
-                    .current_dir(env!("CARGO_MANIFEST_DIR"))
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
         }
     });
     path(name)
@@ -58,19 +44,10 @@ struct Peer {
 impl Peer {
     fn start(name: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(example(name));
-        command
-            .args(flags)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+        command.args(flags).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
-        Self {
-            child,
-            input,
-            output: BufReader::new(output),
-            asked: 0,
-        }
+        Self { child, input, output: BufReader::new(output), asked: 0 }
     }
 
     fn rogue(flags: &[&str]) -> Self {
@@ -81,8 +58,7 @@ impl Peer {
 
     fn initialize(&mut self) -> Value {
         let client = json!({"name": "test", "version": "1"});
-        let params =
-            json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+        let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
         self.ask("initialize", params);
         self.message()
     }
@@ -97,25 +73,17 @@ impl Peer {
     fn ask(&mut self, method: &str, params: Value) {
         self.asked += 1;
         let id = self.asked;
-        self.write(
-            &json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string(),
-        );
+        self.write(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string());
     }
 
     fn call(&mut self, tool: &str, arguments: Value) {
         let meta = json!({"progressToken": "p"});
-        self.ask(
-            "tools/call",
-            json!({"name": tool, "arguments": arguments, "_meta": meta}),
-        );
+        self.ask("tools/call", json!({"name": tool, "arguments": arguments, "_meta": meta}));
     }
 
     fn cancel(&mut self) {
         let params = json!({"requestId": self.asked});
-        self.write(
-            &json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
-                .to_string(),
-        );
+        self.write(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}).to_string());
     }
 
     /// The text of the answer that comes next.
@@ -124,9 +92,7 @@ impl Peer {
         let message = self.message();
         assert_eq!(message["id"], self.asked, "{message}");
         let text = &message["result"]["content"][0]["text"];
-        text.as_str()
-            .unwrap_or_else(|| panic!("no text in {message}"))
-            .to_owned()
+        text.as_str().unwrap_or_else(|| panic!("no text in {message}")).to_owned()
     }
 
     fn json(&mut self, tool: &str) -> Value {
@@ -142,8 +108,7 @@ impl Peer {
 
     fn message(&mut self) -> Value {
         let line = self.line();
-        serde_json::from_slice(&line)
-            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&line)))
+        serde_json::from_slice(&line).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&line)))
     }
 
     /// Closes stdin and waits for the end.
@@ -169,16 +134,10 @@ fn echo_answers_and_leaves_with_its_stdin() {
     assert_eq!(echo.text("pid", json!({})), echo.child.id().to_string());
     assert_eq!(echo.json("who")["clientInfo"]["name"], "test");
     echo.write(r#"{"jsonrpc":"2.0","id":"1","method":"ping"}"#);
-    assert_eq!(
-        echo.message(),
-        json!({"jsonrpc": "2.0", "id": "1", "result": {}})
-    );
+    assert_eq!(echo.message(), json!({"jsonrpc": "2.0", "id": "1", "result": {}}));
     echo.write(r#"{"jsonrpc":"2.0","id":-3,"method":"nonsense"}"#);
     let refused = echo.message();
-    assert_eq!(
-        (&refused["id"], &refused["error"]["code"]),
-        (&json!(-3), &json!(-32601))
-    );
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(-3), &json!(-32601)));
     echo.call("nonsense", json!({}));
     assert_eq!(echo.message()["error"]["code"], -32602);
     assert_eq!(echo.end().code(), Some(0));
@@ -187,9 +146,7 @@ fn echo_answers_and_leaves_with_its_stdin() {
 #[test]
 fn echo_answers_a_burst_in_order() {
     let mut echo = Peer::start("echo", &[]);
-    let burst: Vec<_> = (0..200)
-        .map(|id| json!({"jsonrpc": "2.0", "id": id, "method": "ping"}).to_string())
-        .collect();
+    let burst: Vec<_> = (0..200).map(|id| json!({"jsonrpc": "2.0", "id": id, "method": "ping"}).to_string()).collect();
     echo.write(&burst.join("\n"));
     for id in 0..200 {
         assert_eq!(echo.message()["id"], id);
@@ -201,13 +158,7 @@ fn rogue_behaves_unless_told_otherwise() {
     let mut rogue = Peer::rogue(&[]);
     rogue.ask("tools/list", json!({}));
     let tools = rogue.message()["result"]["tools"].clone();
-    assert!(
-        tools
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|tool| tool["inputSchema"]["type"] == "object")
-    );
+    assert!(tools.as_array().unwrap().iter().all(|tool| tool["inputSchema"]["type"] == "object"));
     assert_eq!(rogue.text("echo", json!({"text": "hi"})), "hi");
     assert_eq!(rogue.text("state", json!({"set": "mine"})), "\"mine\"");
     assert_eq!(rogue.json("state"), "mine");
@@ -215,10 +166,7 @@ fn rogue_behaves_unless_told_otherwise() {
     rogue.message();
     rogue.ask("logging/setLevel", json!({"level": "debug"}));
     rogue.message();
-    assert_eq!(
-        rogue.json("subscriptions"),
-        json!(["subscribe rogue://one"])
-    );
+    assert_eq!(rogue.json("subscriptions"), json!(["subscribe rogue://one"]));
     assert_eq!(rogue.json("levels"), json!(["debug"]));
     assert_eq!(rogue.json("env")["PATH"], env::var("PATH").unwrap());
     assert_eq!(rogue.end().code(), Some(0));
@@ -248,11 +196,7 @@ fn rogue_answers_wrongly() {
         ("add_tool", [Value::Null, json!(8)]),
     ] {
         rogue.call(tool, json!({"name": "new", "level": "error"}));
-        assert_eq!(
-            [rogue.message()["id"].clone(), rogue.message()["id"].clone()],
-            ids,
-            "{tool}"
-        );
+        assert_eq!([rogue.message()["id"].clone(), rogue.message()["id"].clone()], ids, "{tool}");
     }
     rogue.call("batch", json!({}));
     assert_eq!(rogue.message()[1]["id"], 9);
@@ -273,10 +217,7 @@ fn rogue_answers_wrongly() {
     assert_eq!(rogue.text("big", json!({"bytes": 70_000})).len(), 70_000);
     rogue.call("unknown_fields", json!({}));
     let line = String::from_utf8(rogue.line()).unwrap();
-    assert!(
-        line.contains(r#""big":123456789012345678901234567890,"exact":1.10,"#),
-        "{line}"
-    );
+    assert!(line.contains(r#""big":123456789012345678901234567890,"exact":1.10,"#), "{line}");
     assert_eq!(rogue.text("new", json!({"text": "added"})), "added");
     rogue.call("partial", json!({}));
     let mut half = [0; 20];
@@ -293,11 +234,10 @@ fn rogue_takes_time_and_obeys_cancels() {
     assert_eq!(rogue.json("inflight"), 2);
     rogue.cancel();
     rogue.asked = sleeping + 100;
-    rogue.write(&format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{sleeping}}}}}"#));
-    assert_eq!(
-        rogue.json("received_cancels"),
-        json!([sleeping + 2, sleeping])
-    );
+    rogue.write(&format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{sleeping}}}}}"#
+    ));
+    assert_eq!(rogue.json("received_cancels"), json!([sleeping + 2, sleeping]));
     rogue.call("sleep_stubborn", json!({"ms": 20}));
     rogue.cancel();
     assert_eq!(rogue.message()["id"], rogue.asked);
@@ -305,10 +245,7 @@ fn rogue_takes_time_and_obeys_cancels() {
     rogue.call("progress", json!({"count": 2, "ms": 1}));
     for step in 1..=2 {
         let params = rogue.message()["params"].clone();
-        assert_eq!(
-            (&params["progressToken"], &params["progress"]),
-            (&json!("p"), &json!(step))
-        );
+        assert_eq!((&params["progressToken"], &params["progress"]), (&json!("p"), &json!(step)));
     }
     assert_eq!(rogue.message()["result"]["content"][0]["text"], "2");
 }
@@ -324,23 +261,16 @@ fn rogue_asks_back() {
         rogue.call(tool, json!({"message": "m", "prompt": "p"}));
         let question = rogue.message();
         assert_eq!(question["method"], method);
-        rogue.write(&json!({"jsonrpc": "2.0", "id": question["id"], "error": {"code": -1, "message": "no"}}).to_string());
-        let answer = rogue.message();
-        assert_eq!(
-            answer["result"]["content"][0]["text"],
-            r#"{"error":{"code":-1,"message":"no"}}"#
+        rogue.write(
+            &json!({"jsonrpc": "2.0", "id": question["id"], "error": {"code": -1, "message": "no"}}).to_string(),
         );
+        let answer = rogue.message();
+        assert_eq!(answer["result"]["content"][0]["text"], r#"{"error":{"code":-1,"message":"no"}}"#);
     }
-    assert_eq!(
-        rogue.text("ask_unprompted", json!({"message": "m"})),
-        "asking soon"
-    );
+    assert_eq!(rogue.text("ask_unprompted", json!({"message": "m"})), "asking soon");
     let question = rogue.message();
     assert_eq!(question["method"], "elicitation/create");
-    rogue.write(
-        &json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "cancel"}})
-            .to_string(),
-    );
+    rogue.write(&json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "cancel"}}).to_string());
     // Another thread puts the answer away.
     while rogue.json("last_answer") != json!({"result": {"action": "cancel"}}) {}
 }
@@ -352,20 +282,14 @@ fn rogue_dies_in_many_ways() {
     assert_eq!(rogue.child.wait().unwrap().code(), Some(7));
 
     let mut rogue = Peer::rogue(&[]);
-    assert_eq!(
-        rogue.text("exit_after", json!({"ms": 1, "code": 3})),
-        "exiting"
-    );
+    assert_eq!(rogue.text("exit_after", json!({"ms": 1, "code": 3})), "exiting");
     assert_eq!(rogue.child.wait().unwrap().code(), Some(3));
 
     let mut rogue = Peer::start("rogue", &["--exit-on-probe"]);
     rogue.ask("server/discover", json!({}));
     assert_eq!(rogue.child.wait().unwrap().code(), Some(1));
 
-    let rogue = Peer::start(
-        "rogue",
-        &["--exit-at-start", "4", "--stderr-flood", "200000"],
-    );
+    let rogue = Peer::start("rogue", &["--exit-at-start", "4", "--stderr-flood", "200000"]);
     assert_eq!(rogue.end().code(), Some(4));
 
     let mut rogue = Peer::start("rogue", &["--never-initialize"]);
@@ -395,15 +319,9 @@ fn rogue_keeps_a_log_and_a_count() {
     let mut rogue = Peer::start("rogue", &flags);
     let result = rogue.initialize()["result"].clone();
     assert_eq!(result["protocolVersion"], "2001-01-01");
-    assert_eq!(
-        (&result["instructions"], &result["capabilities"]),
-        (&json!("Run."), &json!({}))
-    );
+    assert_eq!((&result["instructions"], &result["capabilities"]), (&json!("Run."), &json!({})));
     assert!(fs::read_to_string(&log).unwrap().contains("initialize"));
-    assert_eq!(
-        fs::read_to_string(&count).unwrap(),
-        format!("{}\n", rogue.child.id())
-    );
+    assert_eq!(fs::read_to_string(&count).unwrap(), format!("{}\n", rogue.child.id()));
 }
 
 #[cfg(target_os = "linux")]

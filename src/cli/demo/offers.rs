@@ -8,18 +8,8 @@ use super::server::Refusal;
 pub const COUNTER: &str = "demo://counter";
 const README: &str = "demo://readme";
 const GREETING: &str = "demo://greeting/";
-const NAMES: [&str; 10] = [
-    "Ada",
-    "Alan",
-    "Barbara",
-    "Donald",
-    "Edsger",
-    "Frances",
-    "Grace",
-    "Hedy",
-    "Katherine",
-    "Margaret",
-];
+const NAMES: [&str; 10] =
+    ["Ada", "Alan", "Barbara", "Donald", "Edsger", "Frances", "Grace", "Hedy", "Katherine", "Margaret"];
 
 const INSTRUCTIONS: &str = "A demo with one of everything. Call echo or add for a start, slow to \
     watch progress, ask_name and ask_model to be asked something back. demo://readme tells more.";
@@ -55,15 +45,8 @@ pub fn initialize(revision: &str) -> Value {
 }
 
 pub fn tools(added: &[String]) -> Value {
-    let extra = added.iter().map(|name| {
-        tool(
-            name,
-            name,
-            "A tool you added with add_tool. It says hello.",
-            true,
-            json!({}),
-        )
-    });
+    let extra =
+        added.iter().map(|name| tool(name, name, "A tool you added with add_tool. It says hello.", true, json!({})));
     let tools: Vec<Value> = built_in().into_iter().chain(extra).collect();
     json!({ "tools": tools })
 }
@@ -111,13 +94,7 @@ fn built_in() -> Vec<Value> {
         ),
         add,
         slow,
-        tool(
-            "tick",
-            "Tick",
-            "Adds one to demo://counter, and tells those who subscribed to it.",
-            false,
-            json!({}),
-        ),
+        tool("tick", "Tick", "Adds one to demo://counter, and tells those who subscribed to it.", false, json!({})),
         tool(
             "ask_name",
             "Ask for your name",
@@ -155,12 +132,7 @@ fn built_in() -> Vec<Value> {
 
 /// A tool all of whose arguments are required. None of ours destroys anything or leaves the house.
 fn tool(name: &str, title: &str, description: &str, reads_only: bool, properties: Value) -> Value {
-    let required: Vec<&String> = properties
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, _)| name)
-        .collect();
+    let required: Vec<&String> = properties.as_object().into_iter().flatten().map(|(name, _)| name).collect();
     json!({
         "name": name,
         "title": title,
@@ -202,9 +174,7 @@ fn name_in(uri: &str) -> Option<String> {
     let mut parts = escaped.split('%');
     let mut name = parts.next()?.as_bytes().to_vec();
     for part in parts {
-        let code = part
-            .get(..2)
-            .filter(|code| code.bytes().all(|c| c.is_ascii_hexdigit()))?;
+        let code = part.get(..2).filter(|code| code.bytes().all(|c| c.is_ascii_hexdigit()))?;
         name.push(u8::from_str_radix(code, 16).ok()?);
         name.extend(&part.as_bytes()[2..]);
     }
@@ -222,16 +192,10 @@ pub fn prompts() -> Value {
 
 pub fn prompt(params: &Value) -> Result<Value, Refusal> {
     if params["name"] != "introduce" {
-        return Err((
-            -32602,
-            format!("There is no prompt {}. Try introduce.", params["name"]),
-        ));
+        return Err((-32602, format!("There is no prompt {}. Try introduce.", params["name"])));
     }
     let name = params["arguments"]["name"].as_str();
-    let name = name.ok_or((
-        -32602,
-        r#"The prompt introduce needs a "name", as in {"name": "Ada"}."#.to_owned(),
-    ))?;
+    let name = name.ok_or((-32602, r#"The prompt introduce needs a "name", as in {"name": "Ada"}."#.to_owned()))?;
     let text = format!("Please introduce {name} to me in two friendly sentences.");
     Ok(json!({
         "description": format!("An introduction of {name}"),
@@ -243,21 +207,13 @@ pub fn prompt(params: &Value) -> Result<Value, Refusal> {
 pub fn complete(params: &Value) -> Result<Value, Refusal> {
     let reference = &params["ref"];
     let prompt = reference["type"] == "ref/prompt" && reference["name"] == "introduce";
-    let template =
-        reference["type"] == "ref/resource" && reference["uri"] == "demo://greeting/{name}";
+    let template = reference["type"] == "ref/resource" && reference["uri"] == "demo://greeting/{name}";
     if !prompt && !template {
-        return Err((
-            -32602,
-            format!("There is nothing to complete for {reference}."),
-        ));
+        return Err((-32602, format!("There is nothing to complete for {reference}.")));
     }
-    let begun = params["argument"]["value"]
-        .as_str()
-        .unwrap_or_default()
-        .to_lowercase();
-    let names = NAMES.iter().filter(|name| {
-        params["argument"]["name"] == "name" && name.to_lowercase().starts_with(&begun)
-    });
+    let begun = params["argument"]["value"].as_str().unwrap_or_default().to_lowercase();
+    let names =
+        NAMES.iter().filter(|name| params["argument"]["name"] == "name" && name.to_lowercase().starts_with(&begun));
     let names: Vec<_> = names.collect();
     Ok(json!({"completion": {"values": names, "total": names.len(), "hasMore": false}}))
 }

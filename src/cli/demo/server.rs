@@ -14,16 +14,7 @@ use super::tools::{self, Slow};
 /// Newest last; who asks for another revision is offered the newest.
 const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 /// From least to most severe.
-const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
+const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 /// Calls that wait, for time or for the client. More is a loop in the caller.
 const CALLS_IN_FLIGHT_MAX: usize = 256;
 const TOOLS_ADDED_MAX: usize = 32;
@@ -99,9 +90,9 @@ impl Demo {
                 slow.step += 1;
                 if let Some(token) = &slow.token {
                     let message = format!("Step {} of {}", slow.step, slow.steps);
-                    let progress = json!({"progressToken": token, "progress": slow.step, "total": slow.steps, "message": message});
-                    self.out
-                        .push(notification("notifications/progress", progress));
+                    let progress =
+                        json!({"progressToken": token, "progress": slow.step, "total": slow.steps, "message": message});
+                    self.out.push(notification("notifications/progress", progress));
                 }
             }
             if slow.step == slow.steps {
@@ -112,10 +103,7 @@ impl Demo {
             let Some(slow) = self.slow.remove(&key) else {
                 continue;
             };
-            let text = format!(
-                "Done: {} s, {} of {} steps.",
-                slow.seconds, slow.step, slow.steps
-            );
+            let text = format!("Done: {} s, {} of {} steps.", slow.seconds, slow.step, slow.steps);
             self.log("info", &text);
             self.out.push(response(&slow.id, Ok(content(&text))));
         }
@@ -144,9 +132,7 @@ impl Demo {
         let uri = params["uri"].as_str().unwrap_or_default();
         Ok(match method {
             "initialize" => {
-                let known = REVISIONS
-                    .iter()
-                    .find(|known| params["protocolVersion"] == **known);
+                let known = REVISIONS.iter().find(|known| params["protocolVersion"] == **known);
                 let revision = *known.unwrap_or(&REVISIONS[3]);
                 self.revision = Some(revision);
                 self.client = params["capabilities"].clone();
@@ -156,12 +142,8 @@ impl Demo {
             "tools/list" => offers::tools(&self.added),
             "resources/list" => offers::resources(),
             "resources/templates/list" => offers::resource_templates(),
-            "resources/read" => offers::read(uri, self.counter).ok_or_else(|| {
-                (
-                    -32002,
-                    format!("There is no resource {uri:?}. Try demo://readme."),
-                )
-            })?,
+            "resources/read" => offers::read(uri, self.counter)
+                .ok_or_else(|| (-32002, format!("There is no resource {uri:?}. Try demo://readme.")))?,
             "resources/subscribe" | "resources/unsubscribe" if uri == offers::COUNTER => {
                 self.counter_watched = method == "resources/subscribe";
                 json!({})
@@ -171,21 +153,14 @@ impl Demo {
                 json!({})
             }
             "resources/subscribe" | "resources/unsubscribe" => {
-                return Err((
-                    -32002,
-                    format!(
-                        "There is no resource {uri:?} to watch. Try {}.",
-                        offers::COUNTER
-                    ),
-                ));
+                return Err((-32002, format!("There is no resource {uri:?} to watch. Try {}.", offers::COUNTER)));
             }
             "prompts/list" => offers::prompts(),
             "prompts/get" => offers::prompt(params)?,
             "completion/complete" => offers::complete(params)?,
             "logging/setLevel" => {
                 let level = LEVELS.iter().position(|level| params["level"] == **level);
-                self.level =
-                    Some(level.ok_or((-32602, format!("The levels are {}.", LEVELS.join(", "))))?);
+                self.level = Some(level.ok_or((-32602, format!("The levels are {}.", LEVELS.join(", "))))?);
                 json!({})
             }
             _ => return Err((-32601, format!("There is no method {method:?} here."))),
@@ -197,10 +172,7 @@ impl Demo {
         let name = params["name"].as_str().unwrap_or_default();
         let result = match name {
             "echo" => tools::text_of(arguments, "text").map(|text| {
-                self.log(
-                    "debug",
-                    &format!("echo was given {} characters", text.chars().count()),
-                );
+                self.log("debug", &format!("echo was given {} characters", text.chars().count()));
                 content(text)
             }),
             "add" => tools::add(arguments),
@@ -219,16 +191,9 @@ impl Demo {
             "tick" => {
                 self.counter += 1;
                 if self.counter_watched {
-                    self.out.push(notification(
-                        "notifications/resources/updated",
-                        json!({"uri": offers::COUNTER}),
-                    ));
+                    self.out.push(notification("notifications/resources/updated", json!({"uri": offers::COUNTER})));
                 }
-                Ok(content(&format!(
-                    "The counter is now {}. Read it at {}.",
-                    self.counter,
-                    offers::COUNTER
-                )))
+                Ok(content(&format!("The counter is now {}. Read it at {}.", self.counter, offers::COUNTER)))
             }
             "add_tool" => self.add_tool(arguments),
             "ask_name" if !self.can("elicitation") => Err(lacks("elicitation")),
@@ -238,12 +203,7 @@ impl Demo {
             "ask_model" if !self.can("sampling") => Err(lacks("sampling")),
             "ask_model" => match tools::text_of(arguments, "prompt") {
                 Ok(prompt) => {
-                    return Ok(self.ask(
-                        id,
-                        "sampling/createMessage",
-                        offers::ask_model(prompt),
-                        tools::quote,
-                    ));
+                    return Ok(self.ask(id, "sampling/createMessage", offers::ask_model(prompt), tools::quote));
                 }
                 Err(wrong) => Err(wrong),
             },
@@ -253,50 +213,33 @@ impl Demo {
                 Ok(content(&format!("Hello from {name}, the tool you added.")))
             }
             _ => {
-                return Err((
-                    -32602,
-                    format!("There is no tool {name:?}; tools/list names them all."),
-                ));
+                return Err((-32602, format!("There is no tool {name:?}; tools/list names them all.")));
             }
         };
-        Ok(Outcome::Done(
-            result.unwrap_or_else(|wrong| failure(&wrong)),
-        ))
+        Ok(Outcome::Done(result.unwrap_or_else(|wrong| failure(&wrong))))
     }
 
     fn add_tool(&mut self, arguments: &Value) -> Result<Value, String> {
         let name = tools::text_of(arguments, "name")?;
         let fits = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
-            return Err(
-                "A tool's name is 1 to 64 letters, digits, underscores, hyphens or dots."
-                    .to_owned(),
-            );
+            return Err("A tool's name is 1 to 64 letters, digits, underscores, hyphens or dots.".to_owned());
         }
         if offers::is_tool(name) || self.added.iter().any(|added| added == name) {
-            return Err(format!(
-                "There is a tool named {name} already. Choose another name."
-            ));
+            return Err(format!("There is a tool named {name} already. Choose another name."));
         }
         if self.added.len() == TOOLS_ADDED_MAX {
-            return Err(format!(
-                "There are {TOOLS_ADDED_MAX} added tools already; that is enough for a demo."
-            ));
+            return Err(format!("There are {TOOLS_ADDED_MAX} added tools already; that is enough for a demo."));
         }
         self.added.push(name.to_owned());
-        self.out
-            .push(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
-        Ok(content(&format!(
-            "The tool {name} is there now. List the tools again to see it."
-        )))
+        self.out.push(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+        Ok(content(&format!("The tool {name} is there now. List the tools again to see it.")))
     }
 
     /// Whether the client declared that it answers such questions.
     fn can(&self, capability: &str) -> bool {
         match &self.client[capability] {
-            Value::Object(modes) if capability == "elicitation" => {
-                modes.is_empty() || modes.contains_key("form")
-            }
+            Value::Object(modes) if capability == "elicitation" => modes.is_empty() || modes.contains_key("form"),
             declared => declared.is_object(),
         }
     }
@@ -305,21 +248,14 @@ impl Demo {
         self.slow.len() + self.asked.len() >= CALLS_IN_FLIGHT_MAX
     }
 
-    fn ask(
-        &mut self,
-        id: &Value,
-        method: &str,
-        params: Value,
-        tell: fn(&Value) -> String,
-    ) -> Outcome {
+    fn ask(&mut self, id: &Value, method: &str, params: Value, tell: fn(&Value) -> String) -> Outcome {
         if self.is_full() {
             return Outcome::Done(failure(TOO_BUSY));
         }
         self.asked_ever += 1;
         let (ours, id) = (self.asked_ever, id.clone());
         self.asked.insert(ours, Question { id, tell });
-        self.out
-            .push(json!({"jsonrpc": "2.0", "id": ours, "method": method, "params": params}));
+        self.out.push(json!({"jsonrpc": "2.0", "id": ours, "method": method, "params": params}));
         Outcome::Later
     }
 
@@ -333,9 +269,7 @@ impl Demo {
             Some(answer) => content(&(question.tell)(answer)),
             None => failure(&format!(
                 "The client would not answer: {}",
-                message["error"]["message"]
-                    .as_str()
-                    .unwrap_or("no reason given")
+                message["error"]["message"].as_str().unwrap_or("no reason given")
             )),
         };
         self.out.push(response(&question.id, Ok(result)));
@@ -347,8 +281,7 @@ impl Demo {
         if let Some(ours) = ours.map(|(ours, _)| *ours) {
             self.asked.remove(&ours);
             let params = json!({"requestId": ours, "reason": "the call that asked was cancelled"});
-            self.out
-                .push(notification("notifications/cancelled", params));
+            self.out.push(notification("notifications/cancelled", params));
         }
     }
 

@@ -1,0 +1,105 @@
+//! `hubward serve`: the hub in the foreground.
+
+use std::{
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use super::{FAILED, Globals, OK, USAGE, fail};
+use crate::{
+    config::{self, Bind, Config, Loaded, report},
+    hub::{Reload, Source},
+    run::{self, Running},
+    shutdown::Shutdown,
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Listen here instead of where the file says (repeatable; port 0 picks one)
+    #[arg(long, value_name = "HOST:PORT")]
+    bind: Vec<Bind>,
+}
+
+pub fn run(args: Args, globals: &Globals) -> u8 {
+    let path = match config::find(globals.config.as_deref()) {
+        Ok(path) => path,
+        Err(error) => return fail(USAGE, error),
+    };
+    let color = globals.color(std::io::stderr());
+    let Loaded { mut config, text, hash, warnings } = match config::read(&path) {
+        Ok(loaded) => loaded,
+        Err(rejected) => {
+            let text = rejected.text.as_deref().unwrap_or_default();
+            eprintln!("{}", report::draw(&rejected.diagnostics, text, &rejected.path, color));
+            return USAGE;
+        }
+    };
+    if !warnings.is_empty() {
+        eprintln!("{}", report::draw(&warnings, &text, &path, color));
+    }
+    let log = match globals.log(config.hub.log.level.as_str(), config.hub.log.format) {
+        Ok(log) => log,
+        Err(error) => return fail(USAGE, error),
+    };
+    let bind = args.bind;
+    let overrides = move |config: &mut Config| {
+        if !bind.is_empty() {
+            config.hub.bind.clone_from(&bind);
+        }
+    };
+    overrides(&mut config);
+    let source = Source { path: path.clone(), overrides: Box::new(overrides) };
+    let code = run::on_system(async move {
+        let running = match Running::start(config, hash, Some(source)).await {
+            Ok(running) => running,
+            Err(error) => return fail(FAILED, error),
+        };
+        let reload = running.hub.clone();
+        let again = Arc::new(move || drop(reload.try_send(Reload)));
+        let hangup = again.clone();
+        let shutdown = match Shutdown::listen(move || hangup()) {
+            Ok(shutdown) => shutdown,
+            Err(error) => return fail(FAILED, format!("cannot listen for signals: {error}")),
+        };
+        let watch = config::watch(&path, move || again());
+        if let Err(error) = &watch {
+            tracing::warn!("{error}; SIGHUP still reloads {}", path.display());
+        }
+        announce(&running);
+        running.until(shutdown).await;
+        drop(watch);
+        OK
+    });
+    log.flush();
+    code
+}
+
+/// Prints where each upstream is, once the hub listens.
+pub fn announce(running: &Running) {
+    let mut out = std::io::stdout().lock();
+    let config = running.house.config.load();
+    let routes = running.house.table.load();
+    for address in &running.addresses {
+        for prefix in &config.prefixes {
+            let base = format!("http://{}{prefix}", shown(*address));
+            for name in routes.by_name.keys() {
+                // Whoever starts us may not read what we say.
+                let _ = writeln!(out, "{base}/{name}/mcp");
+                let _ = writeln!(out, "{base}/{name}/sse");
+            }
+            if routes.default.is_some() {
+                let _ = writeln!(out, "{base}/mcp\n{base}/sse");
+            }
+        }
+    }
+    let _ = out.flush();
+    if std::io::stderr().is_terminal() {
+        let first = running.addresses.first().map(|address| shown(*address)).unwrap_or_default();
+        tracing::info!("listening; the state of all upstreams: http://{first}/api/v1/status");
+    }
+}
+
+fn shown(address: SocketAddr) -> String {
+    address.to_string()
+}

@@ -1,0 +1,142 @@
+//! A hub from its listeners to its last process: what `serve`, `proxy` and embedders share.
+
+use std::{
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    sync::Arc,
+    time::Instant,
+};
+
+use actix_web::dev::ServerHandle;
+
+use crate::{
+    config::{Bind, Config},
+    hub::{Apply, Drain, House, Hub, HubAddress, ReloadError, Source},
+    link::{keeper::Keeper, orphans},
+    server::{self, Front},
+    shutdown::Shutdown,
+};
+
+/// Why a hub did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {bind}: {error}{hint}")]
+    Bind { bind: Bind, error: io::Error, hint: &'static str },
+    #[error("{0} can be reached from other machines, which needs authentication; bind a loopback address")]
+    Exposed(Bind),
+    #[error("cannot serve: {0}")]
+    Serve(#[from] io::Error),
+    #[error(transparent)]
+    Config(#[from] ReloadError),
+}
+
+/// A hub that listens.
+pub struct Running {
+    pub house: Arc<House>,
+    pub hub: HubAddress,
+    pub addresses: Vec<SocketAddr>,
+    front: Arc<Front>,
+    server: ServerHandle,
+    keeper: Option<Keeper>,
+}
+
+/// Runs a future on an actix System of its own, on this thread.
+pub fn on_system<T>(future: impl Future<Output = T>) -> T {
+    actix_web::rt::System::new().block_on(future)
+}
+
+/// Binds all addresses of a configuration, before anything else is started.
+pub fn bind(binds: &[Bind]) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::new();
+    if let Some(open) = binds.iter().find(|bind| !bind.is_loopback()) {
+        return Err(StartError::Exposed(open.clone()));
+    }
+    for bind in binds {
+        let failed = |error: io::Error| {
+            let hint = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    "; another program holds it (`ss -ltnp` shows which), or another hubward runs"
+                }
+                io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege, choose a higher one",
+                _ => "",
+            };
+            StartError::Bind { bind: bind.clone(), error, hint }
+        };
+        let host = bind.host.trim_matches(['[', ']']);
+        let addresses = (host, bind.port).to_socket_addrs().map_err(failed)?;
+        let mut last = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
+        for address in addresses {
+            last = TcpListener::bind(address);
+            if last.is_ok() {
+                break;
+            }
+        }
+        let listener = last.map_err(failed)?;
+        listener.set_nonblocking(true)?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+impl Running {
+    /// Binds, serves, and then brings up the upstreams: it listens before any child starts.
+    ///
+    /// For programs: it becomes the parent of orphaned descendants, and starts a keeper that ends what is left
+    /// should this process be killed.
+    pub async fn start(config: Config, hash: String, source: Option<Source>) -> Result<Running, StartError> {
+        let listeners = bind(&config.hub.bind)?;
+        if let Err(error) = orphans::adopt() {
+            tracing::warn!("children that escape their process group cannot be found: {error}");
+        }
+        let keeper = crate::link::keeper::start();
+        if let Err(error) = &keeper {
+            tracing::warn!("no keeper: should the hub be killed, grandchildren may be left: {error}");
+        }
+        Running::serve(config, hash, source, listeners, keeper.ok()).await
+    }
+
+    /// Serves on listeners that are bound already.
+    pub async fn serve(
+        config: Config,
+        hash: String,
+        source: Option<Source>,
+        listeners: Vec<TcpListener>,
+        keeper: Option<Keeper>,
+    ) -> Result<Running, StartError> {
+        let house = House::new(&config);
+        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let front = Front::new(house.clone());
+        let server = server::listen(front.clone(), listeners)?;
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        let hub = Hub::start(house.clone(), config.clone(), hash, source);
+        hub.send(Apply(config)).await.unwrap_or(Err(ReloadError::Draining))?;
+        Ok(Running { house, hub, addresses, front, server: handle, keeper })
+    }
+
+    /// Serves until told to stop, then finishes what is under way, up to the deadline.
+    pub async fn until(self, shutdown: Shutdown) {
+        shutdown.soon.cancelled().await;
+        tokio::select! {
+            () = self.drain() => tracing::info!("done"),
+            () = shutdown.now.cancelled() => {
+                tracing::warn!("ending at once");
+                // All that is left is told to go, without a time to finish.
+                let _ = self.hub.send(Drain { deadline: Instant::now() }).await;
+            }
+        }
+        self.server.stop(false).await;
+        // Last: it would take what still runs for left behind.
+        drop(self.keeper);
+    }
+
+    async fn drain(&self) {
+        let deadline = Instant::now() + self.house.config.load().drain_timeout;
+        // Streams end and new work is refused from here on.
+        self.house.draining.cancel();
+        self.server.pause().await;
+        self.front.settled(deadline).await;
+        let _ = self.hub.send(Drain { deadline }).await;
+    }
+}
