@@ -57,7 +57,6 @@ fi
 cat > "$WORK/hub.toml" <<TOML
 [hub]
 bind = ["127.0.0.1:$PORT"]
-admin_socket = "$WORK/admin.sock"
 drain_timeout = "5s"
 
 [upstreams.conf]

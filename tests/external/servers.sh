@@ -16,7 +16,6 @@ PORT=$(free_port)
 cat > "$WORK/hub.toml" <<TOML
 [hub]
 bind = ["127.0.0.1:$PORT"]
-admin_socket = "$WORK/admin.sock"
 drain_timeout = "5s"
 
 [defaults]

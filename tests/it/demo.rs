@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// An example, built when it is missing or older than its sources: cargo builds them all by itself
 /// in a plain `cargo test`, and none in `cargo test --test it`.
-fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     static BUILT: Once = Once::new();
     let this = env::current_exe().unwrap();
     let profile = this.ancestors().nth(2).unwrap();
