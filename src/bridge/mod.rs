@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod handshake;
+pub mod seal;
 
 use std::sync::Arc;
 

@@ -1,7 +1,9 @@
 //! Bytes and their meaning; pure, no I/O, no clock.
 
+pub mod envelope;
 pub mod lines;
 pub mod message;
+pub mod object;
 pub mod revision;
 
 pub use message::{Id, Kind, Message};
