@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod handshake;
 pub mod seal;
+pub mod shape;
 
 use std::sync::Arc;
 
@@ -46,7 +47,14 @@ impl Profile {
     pub fn answer(&self, revision: Revision, offer: Offer) -> String {
         let mut result = self.result.clone();
         result["protocolVersion"] = revision.as_str().into();
-        if let Some(capabilities) = result.get_mut("capabilities").and_then(Value::as_object_mut) {
+        result["capabilities"] = self.capabilities(offer);
+        result.to_string()
+    }
+
+    /// What can be delivered of what the upstream offers.
+    pub fn capabilities(&self, offer: Offer) -> Value {
+        let mut all = self.result["capabilities"].clone();
+        if let Some(capabilities) = all.as_object_mut() {
             // The experimental tasks of 2025-11-25 need ownership that is not checked here.
             capabilities.remove("tasks");
             if offer != Offer::Everything {
@@ -63,7 +71,7 @@ impl Profile {
                 capabilities.remove("logging");
             }
         }
-        result.to_string()
+        all
     }
 }
 

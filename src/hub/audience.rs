@@ -5,7 +5,7 @@
 //! of it with the last (protocol revision independent; P55, P56).
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -86,6 +86,14 @@ pub enum Wish {
 impl Audience {
     pub fn insert(&self, session: Arc<Session>) {
         self.members().sessions.insert(session.id.clone(), session);
+    }
+
+    /// Adds a session unless one of its name is there; answers the one that is there now, and whether it is new.
+    pub fn get_or_insert(&self, session: Arc<Session>) -> (Arc<Session>, bool) {
+        match self.members().sessions.entry(session.id.clone()) {
+            Entry::Occupied(there) => (there.get().clone(), false),
+            Entry::Vacant(empty) => (empty.insert(session).clone(), true),
+        }
     }
 
     pub fn get(&self, id: &str) -> Option<Arc<Session>> {
@@ -170,7 +178,7 @@ impl Audience {
                 let Some(uri) = uri_of(message) else { return };
                 let keys = self.subscribers_of(&uri);
                 let concerned = self.all().into_iter().filter(|session| keys.contains(&session.key));
-                concerned.for_each(|session| session.say(message.bytes().clone()));
+                concerned.for_each(|session| session.say_message(message));
             }
             method if method.ends_with("/list_changed") => {
                 self.all().iter().for_each(|session| session.say_coalesced(message));

@@ -288,6 +288,19 @@ impl Calls {
         Some(event)
     }
 
+    /// Gives the call more time: its client was asked something.
+    pub fn extend(&mut self, by: Duration) {
+        let until = Instant::now() + by + self.limit;
+        self.deadline = self.deadline.max(until);
+        self.last_deadline = self.last_deadline.max(until);
+    }
+
+    /// Starts the call's time again: its client has answered.
+    pub fn renew(&mut self) {
+        self.deadline = Instant::now() + self.limit;
+        self.last_deadline = self.last_deadline.max(self.deadline);
+    }
+
     fn finish(&mut self, id: Option<&Id>) {
         if let Some(at) = self.open.iter().position(|open| Some(open) == id) {
             self.open.swap_remove(at);

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod instance;
 pub mod isolation;
 pub mod lifecycle;
+pub mod parking;
 pub mod replay;
 pub mod routes;
 pub mod session;
@@ -49,6 +50,8 @@ pub struct House {
     pub table: RouteTable,
     pub config: ArcSwap<HubConfig>,
     pub status: ArcSwap<HubStatus>,
+    /// Calls that wait for their client's answer.
+    pub parking: Arc<parking::Parking>,
     /// Cancelled when the hub begins to end: no new work, streams close.
     pub draining: CancellationToken,
 }
@@ -164,6 +167,7 @@ impl House {
             table: RouteTable::default(),
             config: ArcSwap::from_pointee(config.hub.clone()),
             status: ArcSwap::from_pointee(status),
+            parking: parking::Parking::new(),
             draining: CancellationToken::new(),
         })
     }
@@ -172,6 +176,15 @@ impl House {
     pub fn admit_session(&self, route: &Route, session: Arc<session::Session>) {
         self.engine.sessions.fetch_add(1, Ordering::Relaxed);
         route.audience.insert(session);
+    }
+
+    /// Makes known what the requests of a client without sessions share; the first one wins.
+    pub fn admit_identity(&self, route: &Route, session: Arc<session::Session>) -> Arc<session::Session> {
+        let (session, new) = route.audience.get_or_insert(session);
+        if new {
+            self.engine.sessions.fetch_add(1, Ordering::Relaxed);
+        }
+        session
     }
 
     /// Ends the sessions that were idle the longest, to make room. Answers whether there was one.
@@ -444,7 +457,14 @@ impl Hub {
     fn sweep(&mut self) {
         let limit = self.config.hub.limits.session_idle_timeout;
         for child in self.children.values() {
-            for session in child.route.audience.idle(limit) {
+            // Without sessions nobody ends one: the process goes when nobody has used it for idle_timeout.
+            let unused = Some(child.route.config.idle_timeout).filter(|limit| !limit.is_zero());
+            let stale = |session: &session::Session| match session.transport {
+                session::Transport::Stateless => session.idle_for() > unused.unwrap_or(limit).min(limit),
+                _ => session.idle_for() > limit,
+            };
+            let idle = child.route.audience.idle(unused.unwrap_or(limit).min(limit));
+            for session in idle.into_iter().filter(|session| stale(session)) {
                 tracing::info!(upstream = %child.route.name, "a session was idle for too long");
                 self.house.end_session(&child.route, &session, "its session was idle for too long");
             }

@@ -4,12 +4,12 @@
 //! a whole new table; kept names carry over the same `Arc<Route>`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -18,6 +18,7 @@ use super::{audience::Audience, isolation::Pool, upstream::UpstreamHandle};
 use crate::{
     bridge::{Bridged, Profile},
     config::{Name, UpstreamConfig},
+    wire::envelope::ParamHeader,
 };
 
 /// What a request may see of an upstream.
@@ -42,6 +43,8 @@ pub struct Serving {
     pub status: ArcSwap<UpstreamStatus>,
     /// What the operator should know beside the state, such as a new definition that did not start.
     pub notice: ArcSwapOption<String>,
+    /// The arguments of its tools that are repeated in headers.
+    pub marks: ArcSwapOption<Marks>,
     pub calls: AtomicU64,
     pub errors: AtomicU64,
 }
@@ -54,6 +57,7 @@ impl Serving {
             profile: ArcSwapOption::empty(),
             status: ArcSwap::default(),
             notice: ArcSwapOption::empty(),
+            marks: ArcSwapOption::empty(),
             calls: AtomicU64::new(0),
             errors: AtomicU64::new(0),
         })
@@ -66,6 +70,12 @@ impl Serving {
     pub fn count_error(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// The arguments that an upstream's tools want repeated in headers, and when they were read.
+pub struct Marks {
+    pub read: Instant,
+    pub tools: HashMap<String, Vec<ParamHeader>>,
 }
 
 /// An upstream's state, in the words users see.

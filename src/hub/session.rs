@@ -43,6 +43,8 @@ pub enum Transport {
     Streamable,
     /// HTTP+SSE of 2024-11-05: one stream, whose end is the session's.
     Sse,
+    /// 2026-07-28 has no sessions; this is what one client's requests share by its identity, nothing it names.
+    Stateless,
 }
 
 /// One session of one client on one mount.
@@ -88,8 +90,19 @@ struct State {
     /// What a new process has to be told again.
     level: Option<Level>,
     subscriptions: BTreeSet<String>,
+    /// Open `subscriptions/listen` requests of a client without sessions.
+    listens: Vec<Listen>,
     /// When a kind of notification was last passed on, and whether another waits.
     coalesced: HashMap<String, (Instant, bool)>,
+}
+
+/// What a `subscriptions/listen` wants to hear, and where.
+pub struct Listen {
+    pub number: u64,
+    /// Methods such as `notifications/tools/list_changed`.
+    pub methods: Vec<String>,
+    pub uris: BTreeSet<String>,
+    pub to: tokio::sync::mpsc::Sender<Message>,
 }
 
 /// Keeps a session from being idle.
@@ -97,12 +110,21 @@ pub struct Busy(Arc<Session>);
 
 impl Session {
     pub fn new(transport: Transport, events_max: usize, bytes_max: usize) -> Option<Arc<Session>> {
-        static KEYS: AtomicU64 = AtomicU64::new(1);
         let mut secret = [0; 16];
         aws_lc_rs::rand::fill(&mut secret).ok()?;
+        Some(Session::named(URL_SAFE_NO_PAD.encode(secret), transport, events_max, bytes_max))
+    }
+
+    /// What the requests of a client without sessions share. The name is no secret and opens nothing.
+    pub fn of_identity(name: String) -> Arc<Session> {
+        Session::named(name, Transport::Stateless, 1, 1)
+    }
+
+    fn named(id: String, transport: Transport, events_max: usize, bytes_max: usize) -> Arc<Session> {
+        static KEYS: AtomicU64 = AtomicU64::new(1);
         let limits = ReplayLimits { events_max, bytes_max, resumable: transport == Transport::Streamable };
-        Some(Arc::new(Session {
-            id: URL_SAFE_NO_PAD.encode(secret).into(),
+        Arc::new(Session {
+            id: id.into(),
             key: KEYS.fetch_add(1, Ordering::Relaxed),
             transport,
             greeting: OnceLock::new(),
@@ -114,6 +136,7 @@ impl Session {
                 in_use: Vec::new(),
                 level: None,
                 subscriptions: BTreeSet::new(),
+                listens: Vec::new(),
                 coalesced: HashMap::new(),
             }),
             ended: CancellationToken::new(),
@@ -122,7 +145,7 @@ impl Session {
             used: AtomicU64::new(0),
             born: Instant::now(),
             last_ask: AtomicU64::new(0),
-        }))
+        })
     }
 
     /// Settles what `initialize` asked for. Answers whether this was the first time.
@@ -150,7 +173,8 @@ impl Session {
     }
 
     pub fn caller(&self) -> Caller {
-        Caller { key: self.key, askable: self.abilities().any() }
+        // A client without sessions is judged when it is asked, so that it learns what it lacked.
+        Caller { key: self.key, askable: self.transport == Transport::Stateless || self.abilities().any() }
     }
 
     /// The streams, for as long as the lock is held.
@@ -163,17 +187,56 @@ impl Session {
         self.state().streams.push(STANDALONE, bytes);
     }
 
+    /// Adds a listener of a client without sessions.
+    pub fn listen(&self, listen: Listen) {
+        self.state().listens.push(listen);
+    }
+
+    /// Takes a listener out. Answers the resources that no other listener of this client wants.
+    pub fn unlisten(&self, number: u64) -> Vec<String> {
+        let mut state = self.state();
+        let Some(at) = state.listens.iter().position(|listen| listen.number == number) else { return Vec::new() };
+        let gone = state.listens.swap_remove(at);
+        gone.uris.into_iter().filter(|uri| !state.listens.iter().any(|other| other.uris.contains(uri))).collect()
+    }
+
+    pub fn is_listening(&self) -> bool {
+        !self.state().listens.is_empty()
+    }
+
+    /// Puts a message that belongs to no call onto what the client reads.
+    fn pass_on(&self, state: &mut State, message: &Message) {
+        if self.transport != Transport::Stateless {
+            return state.streams.push(STANDALONE, message.bytes().clone());
+        }
+        let uri = super::audience::uri_of(message);
+        for listen in &state.listens {
+            let wanted = match &uri {
+                Some(uri) => listen.wants(uri),
+                None => listen.methods.iter().any(|method| method == message.method()),
+            };
+            if wanted {
+                // A listener that does not keep up loses a notice, never the hub its time.
+                let _ = listen.to.try_send(message.clone());
+            }
+        }
+    }
+
     /// Passes on what the session's own process says to no call in particular.
     pub fn hear(self: &Arc<Self>, message: &Message) {
         match message.method().ends_with("/list_changed") {
             true => self.say_coalesced(message),
-            false => self.say(message.bytes().clone()),
+            false => self.say_message(message),
         }
+    }
+
+    pub fn say_message(&self, message: &Message) {
+        self.pass_on(&mut self.state(), message);
     }
 
     /// Puts a notification that is repeated in storms at the client's disposal, at most once per [`COALESCE`].
     pub fn say_coalesced(self: &Arc<Self>, message: &Message) {
-        let (method, bytes) = (message.method().to_owned(), message.bytes().clone());
+        let (method, message) = (message.method().to_owned(), message.clone());
         let mut state = self.state();
         match state.coalesced.get_mut(&method) {
             Some((_, true)) => {}
@@ -185,12 +248,12 @@ impl Session {
                     let Some(session) = session.upgrade() else { return };
                     let mut state = session.state();
                     state.coalesced.insert(method, (Instant::now(), false));
-                    state.streams.push(STANDALONE, bytes);
+                    session.pass_on(&mut state, &message);
                 });
             }
             _ => {
                 state.coalesced.insert(method, (Instant::now(), false));
-                state.streams.push(STANDALONE, bytes);
+                self.pass_on(&mut state, &message);
             }
         }
     }
@@ -327,6 +390,16 @@ impl Session {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Listen {
+    /// A server may report a part of what was subscribed to.
+    fn wants(&self, uri: &str) -> bool {
+        self.uris.iter().any(|whole| {
+            let rest = uri.strip_prefix(whole.trim_end_matches('/'));
+            uri == whole || rest.is_some_and(|rest| rest.starts_with(['/', '#', '?']))
+        })
     }
 }
 

@@ -332,6 +332,14 @@ impl ConnectionWatch {
         self.0.ended.cancelled().await;
     }
 
+    /// Resolves when no call is accepted any more.
+    pub async fn over(&self) {
+        tokio::select! {
+            () = self.closing() => {}
+            () = self.ended() => {}
+        }
+    }
+
     /// Resolves when a call has timed out.
     pub async fn suspected(&self) {
         self.0.suspected.notified().await;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     guard::{self, Accepts},
+    modern,
     rescue::Refusal,
     stream,
 };
@@ -21,7 +22,8 @@ use crate::{
     },
     wire::{
         Id, Kind, Message, Revision,
-        message::{self, Body, METHOD_NOT_FOUND},
+        envelope::{self, Claim},
+        message::{self, Body},
     },
 };
 
@@ -79,15 +81,23 @@ async fn post(
         _ => None,
     };
     let refused = |refusal: Refusal| (refusal, id.clone());
-    // 3. A probe for the newer era gets the one answer that every client takes for "use initialize".
-    if let Body::One(message) = &body
-        && message.method() == "server/discover"
-        && request.headers().get(SESSION).is_none()
-    {
-        let why = "this mount speaks the revisions that open with `initialize`";
-        let answer = message::error_response(message.id(), METHOD_NOT_FOUND, why, None);
-        return Ok(HttpResponse::Ok().content_type("application/json").body(answer));
+    // 3. The era: what carries an envelope stands alone.
+    let first = match &body {
+        Body::One(message) => message,
+        Body::Batch(messages) if messages.iter().any(|message| envelope::claim(message) != Claim::None) => {
+            return Err(refused(Refusal::BadRequest(format!("revision {} has no batches", envelope::VERSION))));
+        }
+        Body::Batch(messages) => &messages[0],
+    };
+    match envelope::claim(first) {
+        Claim::Modern(envelope) => {
+            let message = first.clone();
+            return modern::serve(request, house, route, message, envelope, accepts).await;
+        }
+        Claim::Malformed(why) => return Err(refused(Refusal::Envelope(why))),
+        Claim::None => {}
     }
+    modern_header(request, first).map_err(refused)?;
     version(request).map_err(refused)?;
     // 4. The session: `initialize` makes one.
     if let Body::One(message) = &body
@@ -110,6 +120,23 @@ async fn post(
     match calls {
         None => Ok(HttpResponse::Accepted().finish()),
         Some(calls) => Ok(stream::answer(request, house, calls, batch, accepts).await),
+    }
+}
+
+/// A header that names the newer era needs a body of that era.
+fn modern_header(request: &HttpRequest, message: &Message) -> Result<(), Refusal> {
+    let named = request.headers().get(VERSION).and_then(|value| value.to_str().ok());
+    if named != Some(envelope::VERSION) {
+        return Ok(());
+    }
+    match message.method() {
+        "initialize" => {
+            Err(Refusal::Mismatch("the header MCP-Protocol-Version names a revision without `initialize`".into()))
+        }
+        _ => {
+            let [version, capabilities] = [envelope::PROTOCOL_VERSION, envelope::CLIENT_CAPABILITIES];
+            Err(Refusal::Envelope(format!("`params._meta` lacks `{version}` and `{capabilities}`")))
+        }
     }
 }
 
@@ -148,15 +175,22 @@ pub fn open(house: &Arc<House>, route: &Route, transport: Transport) -> Result<A
     if house.draining.is_cancelled() {
         return Err(Refusal::Draining);
     }
+    room(house)?;
     let limits = house.engine.limits.load();
-    if house.engine.sessions.load(Ordering::Relaxed) >= limits.sessions_max && !house.evict_idle_session() {
-        return Err(Refusal::Full("sessions_max sessions", "none of them idle"));
-    }
     let session = Session::new(transport, limits.replay_events_max, limits.replay_bytes_max);
     session.ok_or_else(|| {
         tracing::error!(upstream = %route.name, "the system gives no random numbers");
         Refusal::Full("no sessions", "the system gives no random numbers")
     })
+}
+
+/// Is there room for one more session? The longest idle ones make room.
+pub fn room(house: &House) -> Result<(), Refusal> {
+    let full = house.engine.sessions.load(Ordering::Relaxed) >= house.engine.limits.load().sessions_max;
+    match full && !house.evict_idle_session() {
+        true => Err(Refusal::Full("sessions_max sessions", "none of them idle")),
+        false => Ok(()),
+    }
 }
 
 /// Answers `initialize` for a session: with its own process, or with what the shared one said.

@@ -2,7 +2,10 @@
 
 pub mod admin;
 pub mod guard;
+pub mod listen;
 pub mod mcp;
+pub mod modern;
+pub mod params;
 pub mod path;
 pub mod rescue;
 pub mod sse;

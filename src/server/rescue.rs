@@ -19,14 +19,13 @@ use crate::{
     link::connection::CallError,
     wire::{
         Id, Revision,
+        envelope::{HEADER_MISMATCH, UNSUPPORTED_VERSION, VERSION},
         message::{self, INTERNAL_ERROR, INVALID_REQUEST, NotAMessage, PARSE_ERROR},
     },
 };
 
 /// How long a refused client may take to read why, before the connection is cut.
 const LINGER: Duration = Duration::from_millis(300);
-/// Unsupported protocol version (2026-07-28, basic/versioning).
-const UNSUPPORTED_VERSION: i32 = -32022;
 
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +56,16 @@ pub enum Refusal {
     BadRequest(String),
     #[error("protocol version `{0}` is not supported here")]
     Version(String),
+    #[error("protocol version `{0}` is not supported here")]
+    ModernVersion(String),
+    #[error("{0}")]
+    Envelope(String),
+    #[error("{0}")]
+    Mismatch(String),
+    #[error("there is no method {0}")]
+    NoMethod(String),
+    #[error("unknown or expired requestState")]
+    State,
     #[error("the session is unknown or has expired; initialize a new one")]
     NoSession,
     #[error("another stream of this session is open already")]
@@ -72,16 +81,21 @@ pub enum Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Refusal::NoMount | Refusal::NoSession => StatusCode::NOT_FOUND,
+            Refusal::NoMount | Refusal::NoSession | Refusal::NoMethod(_) => StatusCode::NOT_FOUND,
+            Refusal::State => StatusCode::OK,
             Refusal::Host(_) | Refusal::Origin(_) => StatusCode::FORBIDDEN,
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::ContentType | Refusal::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::Accept(_) => StatusCode::NOT_ACCEPTABLE,
             Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Refusal::Incomplete | Refusal::Message(_) | Refusal::BadRequest(_) | Refusal::Version(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Refusal::Incomplete
+            | Refusal::Message(_)
+            | Refusal::BadRequest(_)
+            | Refusal::Version(_)
+            | Refusal::ModernVersion(_)
+            | Refusal::Envelope(_)
+            | Refusal::Mismatch(_) => StatusCode::BAD_REQUEST,
             Refusal::Taken => StatusCode::CONFLICT,
             Refusal::Full(..) | Refusal::Draining | Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -91,7 +105,10 @@ impl Refusal {
         match self {
             Refusal::Message(error) => error.code,
             Refusal::Incomplete => PARSE_ERROR,
-            Refusal::Version(_) => UNSUPPORTED_VERSION,
+            Refusal::Version(_) | Refusal::ModernVersion(_) => UNSUPPORTED_VERSION,
+            Refusal::Envelope(_) | Refusal::State => message::INVALID_PARAMS,
+            Refusal::Mismatch(_) => HEADER_MISMATCH,
+            Refusal::NoMethod(_) => message::METHOD_NOT_FOUND,
             Refusal::Unavailable(_) | Refusal::Draining | Refusal::Full(..) => INTERNAL_ERROR,
             _ => INVALID_REQUEST,
         }
@@ -102,6 +119,7 @@ impl Refusal {
             Refusal::Version(requested) => {
                 Some(json!({ "supported": Revision::ALL.map(Revision::as_str), "requested": requested }))
             }
+            Refusal::ModernVersion(requested) => Some(json!({ "supported": [VERSION], "requested": requested })),
             Refusal::Unavailable(error) => {
                 Some(json!({ "upstream": error.name.as_str(), "retryable": error.retry_after.is_some() }))
             }

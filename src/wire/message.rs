@@ -295,6 +295,14 @@ impl Message {
         splice(&self.bytes, [(span, json)])
     }
 
+    /// The message with other parameters.
+    pub fn with_params(&self, json: &str) -> Bytes {
+        match &self.params {
+            Some(span) => self.with(span.clone(), json),
+            None => self.bytes.clone(),
+        }
+    }
+
     fn text(&self, span: &Range<usize>) -> &str {
         // The whole was checked, and spans end at ASCII characters.
         std::str::from_utf8(&self.bytes[span.clone()]).unwrap_or_default()

@@ -14,5 +14,6 @@ mod reload;
 mod serve;
 mod sessions;
 mod sse;
+mod stateless;
 mod supervise;
 mod wire;

@@ -1,0 +1,177 @@
+//! Bodies from one revision to another: strip, stamp, wrap.
+//!
+//! Only members that an era demands or forbids are touched; everything else stays as it came, byte for byte.
+
+use serde_json::{Value, json};
+
+use crate::wire::{
+    Message,
+    envelope::{KEYS, SERVER_INFO},
+    message::{self, Body, INVALID_PARAMS},
+    object::Object,
+};
+
+/// "Resource not found", retired with 2026-07-28.
+const RESOURCE_NOT_FOUND: i64 = -32002;
+
+/// Results that a client may keep, and so are told for how long (2026-07-28, server/utilities/caching).
+pub fn is_cacheable(method: &str) -> bool {
+    matches!(
+        method,
+        "server/discover"
+            | "tools/list"
+            | "prompts/list"
+            | "resources/list"
+            | "resources/templates/list"
+            | "resources/read"
+    )
+}
+
+/// A request of 2026-07-28 as an older server knows it: without the envelope, and without what answers a question.
+pub fn to_legacy(request: &Message) -> Option<Message> {
+    let Some(params) = request.params() else { return Some(request.clone()) };
+    let params = Object::read(params)?;
+    let mut edit = params.edit();
+    edit.remove("inputResponses").remove("requestState");
+    let meta = params.get("_meta").and_then(|meta| Object::read(meta.get()));
+    if let Some(meta) = &meta {
+        let mut own = meta.edit();
+        for key in KEYS {
+            own.remove(key);
+        }
+        match own.apply() {
+            empty if empty == "{}" => edit.remove("_meta"),
+            rest => edit.set("_meta", rest),
+        };
+    }
+    match message::read_upstream(request.with_params(&edit.apply())) {
+        Ok(Body::One(message)) => Some(message),
+        _ => None,
+    }
+}
+
+/// An older server's result as 2026-07-28 demands it.
+pub fn to_modern(method: &str, result: &str, server_info: &Value) -> Option<String> {
+    let result = Object::read(result)?;
+    let mut edit = result.edit();
+    if result.get("resultType").is_none() {
+        edit.set("resultType", "\"complete\"");
+    }
+    if is_cacheable(method) {
+        if result.get("ttlMs").is_none() {
+            edit.set("ttlMs", "0");
+        }
+        if result.get("cacheScope").is_none() {
+            edit.set("cacheScope", "\"private\"");
+        }
+    }
+    match result.get("_meta").and_then(|meta| Object::read(meta.get())) {
+        Some(meta) if meta.get(SERVER_INFO).is_none() => {
+            let mut own = meta.edit();
+            own.remove("io.modelcontextprotocol/related-task").set(SERVER_INFO, server_info.to_string());
+            edit.set("_meta", own.apply());
+        }
+        Some(_) => {}
+        None => {
+            edit.set("_meta", json!({ SERVER_INFO: server_info }).to_string());
+        }
+    }
+    if method == "tools/list"
+        && let Some(tools) = result.get("tools")
+    {
+        edit.set("tools", without_in_each(tools.get(), "execution")?);
+    }
+    Some(edit.apply())
+}
+
+/// An array of objects, each without one member.
+fn without_in_each(array: &str, name: &str) -> Option<String> {
+    let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(array).ok()?;
+    let items = items.iter().map(|item| match Object::read(item.get()) {
+        Some(object) if object.get(name).is_some() => object.edit().remove(name).apply(),
+        _ => item.get().to_owned(),
+    });
+    Some(format!("[{}]", items.collect::<Vec<_>>().join(",")))
+}
+
+/// An older server's error in the codes of 2026-07-28.
+pub fn error_to_modern(error: &str, uri: Option<&str>) -> String {
+    let parsed: Value = serde_json::from_str(error).unwrap_or_default();
+    if parsed["code"].as_i64() != Some(RESOURCE_NOT_FOUND) {
+        return error.to_owned();
+    }
+    let Some(object) = Object::read(error) else { return error.to_owned() };
+    let mut edit = object.edit();
+    edit.set("code", INVALID_PARAMS.to_string());
+    if object.get("data").is_none()
+        && let Some(uri) = uri
+    {
+        edit.set("data", json!({ "uri": uri }).to_string());
+    }
+    edit.apply()
+}
+
+/// A server's question as an entry of `inputRequests`.
+pub fn question(method: &str, params: Option<&str>) -> String {
+    let params = params.and_then(Object::read).map(|params| {
+        let mut edit = params.edit();
+        edit.remove("_meta").remove("task").remove("elicitationId");
+        edit.apply()
+    });
+    match params {
+        Some(params) => format!(r#"{{"method":"{method}","params":{params}}}"#),
+        None => format!(r#"{{"method":"{method}"}}"#),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::read_client;
+
+    #[test]
+    fn p5_a_request_loses_its_envelope_and_nothing_else() {
+        let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"n":1.50},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"x/y":1,"progressToken":"p"},"requestState":"s","inputResponses":{},"zz": 9007199254740993}}"#;
+        let Ok(Body::One(request)) = read_client(text.into()) else { panic!() };
+        let plain = to_legacy(&request).unwrap();
+        assert_eq!(
+            plain.bytes(),
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"n":1.50},"_meta":{"x/y":1,"progressToken":"p"},"zz": 9007199254740993}}"#
+        );
+    }
+
+    #[test]
+    fn p32_p47_a_result_is_stamped_and_keeps_the_rest() {
+        let info = json!({"name": "s", "version": "1"});
+        let call = to_modern("tools/call", r#"{"content":[],"x":1.0}"#, &info).unwrap();
+        assert!(call.ends_with(r#""content":[],"x":1.0}"#), "{call}");
+        let call: Value = serde_json::from_str(&call).unwrap();
+        assert_eq!((&call["resultType"], &call["_meta"][SERVER_INFO]), (&json!("complete"), &info));
+        assert!(call.get("ttlMs").is_none());
+        let list =
+            r#"{"tools":[{"name":"a","execution":{"taskSupport":"optional"},"q":1e1},{"name":"b"}],"_meta":{"k":1}}"#;
+        let list = to_modern("tools/list", list, &info).unwrap();
+        assert!(list.contains(r#"[{"name":"a","q":1e1},{"name":"b"}]"#), "{list}");
+        let list: Value = serde_json::from_str(&list).unwrap();
+        assert_eq!(
+            (&list["ttlMs"], &list["cacheScope"], &list["_meta"]["k"]),
+            (&json!(0), &json!("private"), &json!(1))
+        );
+    }
+
+    #[test]
+    fn p46_a_missing_resource_has_the_newer_code() {
+        let error = error_to_modern(r#"{"code":-32002,"message":"gone"}"#, Some("a:/b"));
+        let error: Value = serde_json::from_str(&error).unwrap();
+        assert_eq!(error, json!({"code": -32602, "message": "gone", "data": {"uri": "a:/b"}}));
+        assert_eq!(error_to_modern(r#"{"code":5}"#, None), r#"{"code":5}"#);
+    }
+
+    #[test]
+    fn a_question_keeps_what_is_asked_and_not_whose_it_was() {
+        let params = r#"{"message":"?","elicitationId":"e","_meta":{"progressToken":1},"requestedSchema":{}}"#;
+        let asked = question("elicitation/create", Some(params));
+        assert_eq!(asked, r#"{"method":"elicitation/create","params":{"message":"?","requestedSchema":{}}}"#);
+        assert_eq!(question("roots/list", None), r#"{"method":"roots/list"}"#);
+    }
+}

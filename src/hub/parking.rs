@@ -1,0 +1,282 @@
+//! Calls that wait for their client's answer (2026-07-28, basic/patterns/mrtr).
+//!
+//! An older server asks in mid call, and waits. A client of this era gets the question as the *end* of its request,
+//! and answers with a retry. In between the call is parked here: a task owns it, and each retry is a watcher of that
+//! task. A retry that is sent twice joins the same wait; one that belongs to an earlier round is refused; a call
+//! whose client does not come back, or leaves in mid wait, is cancelled.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::dispatch::Calls;
+use crate::{
+    bridge::{
+        Abilities,
+        ask::judge,
+        seal::{AGE_MAX, Sealer},
+    },
+    link::connection::{Ask, Event},
+    wire::{
+        Id, Message,
+        message::{self, Body},
+    },
+};
+
+/// How long sibling questions are waited for, so that they make one round.
+const GATHER: Duration = Duration::from_millis(50);
+/// Parked calls of the whole hub.
+const PARKED_MAX: usize = 20_000;
+
+/// All parked calls.
+pub struct Parking {
+    pub sealer: Option<Sealer>,
+    calls: Mutex<HashMap<u64, mpsc::Sender<Retry>>>,
+    last: AtomicU64,
+}
+
+/// A client came back with answers.
+pub struct Retry {
+    pub round: u32,
+    /// Key and result, as JSON.
+    pub answers: Vec<(String, String)>,
+    pub watcher: mpsc::Sender<Outcome>,
+}
+
+/// What a watcher sees.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Progress or a log message, with the first request's token.
+    Event(Event),
+    /// The client is asked; this ends its request. Key and `{method, params}` of each question.
+    Asked { call: u64, round: u32, questions: Vec<(String, String)> },
+    /// The state belongs to an earlier round.
+    Stale,
+}
+
+struct Parked {
+    number: u64,
+    calls: Calls,
+    abilities: Abilities,
+    round: u32,
+    /// Key, the connection's number of the ask, and the question.
+    open: Vec<(String, u64, String)>,
+    watchers: Vec<mpsc::Sender<Outcome>>,
+    /// Until when an answer may come.
+    deadline: Instant,
+}
+
+impl Parking {
+    pub fn new() -> Arc<Parking> {
+        Arc::new(Parking { sealer: Sealer::new(), calls: Mutex::default(), last: AtomicU64::new(0) })
+    }
+
+    /// Parks a call that was asked something. What becomes of it is told to the watcher.
+    pub fn park(self: &Arc<Self>, calls: Calls, ask: Ask, abilities: Abilities) -> mpsc::Receiver<Outcome> {
+        let (watcher, outcomes) = mpsc::channel(64);
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let (to, retries) = mpsc::channel(16);
+        {
+            let mut all = self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if all.len() < PARKED_MAX {
+                all.insert(number, to);
+            }
+        }
+        let parked = Parked {
+            number,
+            calls,
+            abilities,
+            round: 0,
+            open: Vec::new(),
+            watchers: vec![watcher],
+            deadline: Instant::now(),
+        };
+        let parking = self.clone();
+        tokio::task::spawn_local(async move {
+            parked.run(ask, retries).await;
+            parking.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&number);
+        });
+        outcomes
+    }
+
+    /// Brings a retry to its call. False: there is none.
+    pub async fn join(&self, call: u64, retry: Retry) -> bool {
+        let to = self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&call).cloned();
+        match to {
+            Some(to) => to.send(retry).await.is_ok(),
+            None => false,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Parked {
+    async fn run(mut self, first: Ask, mut retries: mpsc::Receiver<Retry>) {
+        let mut asks = vec![first];
+        loop {
+            if !asks.is_empty() && !self.ask(std::mem::take(&mut asks)).await {
+                return;
+            }
+            let answered = self.open.is_empty();
+            // Nobody waits although the client has answered: it left, and that is a cancellation.
+            let abandoned = async {
+                for watcher in &self.watchers {
+                    watcher.closed().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(retry) = retries.recv() => self.retry(retry).await,
+                event = self.calls.next() => match event {
+                    Some(Event::Ask(ask)) => asks.push(ask),
+                    Some(Event::Withdrawn { ask }) => self.open.retain(|(_, number, _)| *number != ask),
+                    Some(event) => {
+                        let last = matches!(event, Event::Response(_) | Event::Failed { .. });
+                        self.tell(event).await;
+                        if last {
+                            return;
+                        }
+                    }
+                    None => return,
+                },
+                () = abandoned, if answered => return,
+                () = tokio::time::sleep_until(self.deadline.into()), if !answered => return,
+            }
+        }
+    }
+
+    /// Asks the client, with all questions that come within a moment. False: the call has ended meanwhile.
+    async fn ask(&mut self, asks: Vec<Ask>) -> bool {
+        asks.into_iter().for_each(|ask| self.add(ask));
+        let gathered = tokio::time::sleep(GATHER);
+        tokio::pin!(gathered);
+        loop {
+            tokio::select! {
+                () = &mut gathered => break,
+                event = self.calls.next() => match event {
+                    Some(Event::Ask(ask)) => self.add(ask),
+                    Some(Event::Withdrawn { ask }) => self.open.retain(|(_, number, _)| *number != ask),
+                    Some(event) => {
+                        let last = matches!(event, Event::Response(_) | Event::Failed { .. });
+                        self.tell(event).await;
+                        if last {
+                            return false;
+                        }
+                    }
+                    None => return false,
+                },
+            }
+        }
+        if self.open.is_empty() {
+            return true;
+        }
+        self.round += 1;
+        self.deadline = Instant::now() + AGE_MAX;
+        for watcher in std::mem::take(&mut self.watchers) {
+            let _ = watcher.send(self.asked()).await;
+        }
+        true
+    }
+
+    fn asked(&self) -> Outcome {
+        let questions = self.open.iter().map(|(key, _, question)| (key.clone(), question.clone())).collect();
+        Outcome::Asked { call: self.number, round: self.round, questions }
+    }
+
+    /// Takes a question in, or refuses it.
+    fn add(&mut self, ask: Ask) {
+        let Some(bridged) = self.calls.bridged().cloned() else { return };
+        if let Err((code, why)) = judge(&ask.message, self.abilities) {
+            bridged.connection.refuse(ask.number, code, why);
+            return;
+        }
+        let mut secret = [0; 9];
+        let _ = aws_lc_rs::rand::fill(&mut secret);
+        let question = crate::bridge::shape::question(ask.message.method(), ask.message.params());
+        self.open.push((URL_SAFE_NO_PAD.encode(secret), ask.number, question));
+        // An answer may take as long as a state is valid.
+        self.calls.extend(AGE_MAX);
+    }
+
+    async fn retry(&mut self, retry: Retry) {
+        if retry.round != self.round {
+            let _ = retry.watcher.send(Outcome::Stale).await;
+            return;
+        }
+        let Some(bridged) = self.calls.bridged().cloned() else { return };
+        let single_content = !bridged.profile.revision.primes();
+        for (key, result) in &retry.answers {
+            let Some(at) = self.open.iter().position(|(open, ..)| open == key) else { continue };
+            let (_, number, question) = self.open.swap_remove(at);
+            let result = match single_content && question.starts_with("{\"method\":\"sampling") {
+                true => single(result),
+                false => result.clone(),
+            };
+            if let Some(response) = answer(&result) {
+                bridged.connection.answer(number, &response).await;
+            }
+        }
+        match self.open.is_empty() {
+            true => {
+                self.calls.renew();
+                self.watchers.push(retry.watcher);
+            }
+            // Missing answers are asked for again (2026-07-28, basic/patterns/mrtr).
+            false => drop(retry.watcher.send(self.asked()).await),
+        }
+    }
+
+    async fn tell(&mut self, event: Event) {
+        self.watchers.retain(|watcher| !watcher.is_closed());
+        let copy = |event: &Event| match event {
+            Event::Progress(bytes) => Some(Event::Progress(bytes.clone())),
+            Event::Log(message) => Some(Event::Log(message.clone())),
+            Event::Response(bytes) => Some(Event::Response(bytes.clone())),
+            Event::Failed { id, error } => Some(Event::Failed { id: id.clone(), error: error.clone() }),
+            Event::Ask(_) | Event::Withdrawn { .. } => None,
+        };
+        for watcher in &self.watchers {
+            if let Some(event) = copy(&event) {
+                let _ = watcher.send(Outcome::Event(event)).await;
+            }
+        }
+    }
+}
+
+/// A bare result as the response the server waits for.
+fn answer(result: &str) -> Option<Message> {
+    let bytes: Bytes = message::response(&Id::from(0), result);
+    match message::read_upstream(bytes) {
+        Ok(Body::One(message)) => Some(message),
+        _ => None,
+    }
+}
+
+/// Before 2025-11-25 the content of a sampling result was one block, not a list.
+fn single(result: &str) -> String {
+    use crate::wire::object::Object;
+    let Some(object) = Object::read(result) else { return result.to_owned() };
+    let blocks = object
+        .get("content")
+        .and_then(|content| serde_json::from_str::<Vec<&serde_json::value::RawValue>>(content.get()).ok());
+    match blocks.as_deref() {
+        Some([only]) => object.edit().set("content", only.get()).apply(),
+        _ => result.to_owned(),
+    }
+}

@@ -1,0 +1,270 @@
+//! `subscriptions/listen` of 2026-07-28 before an older upstream.
+//!
+//! The stream opens with what is honoured, then carries what was asked for, each notice with the listener's own
+//! id, until one side ends it (2026-07-28, basic/patterns/subscriptions). The upstream's process may die under it:
+//! the stream stays, the new process is subscribed again, and because changes may have been missed, one notice of
+//! each kind follows.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_web::{HttpRequest, HttpResponse, Responder, http::header};
+use actix_web_lab::sse::{Data, Event as SseEvent, Sse};
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::{mcp, modern, rescue::Refusal};
+use crate::{
+    bridge::Bridged,
+    config::Isolation,
+    hub::{
+        House,
+        audience::Wish,
+        isolation::{self, offer},
+        routes::Route,
+        session::{Listen, Session},
+    },
+    wire::{
+        Id, Message,
+        envelope::SUBSCRIPTION_ID,
+        message::{self, Body},
+        object::Object,
+    },
+};
+
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Notices that may wait for a slow listener.
+const NOTICES_MAX: usize = 256;
+/// Resources that one listener may name.
+const URIS_MAX: usize = 1000;
+/// Longest wait for the upstream to take a subscription.
+const SUBSCRIBE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Pause before a dead process is asked for again on behalf of a listener.
+const RECONNECT: Duration = Duration::from_millis(500);
+
+/// The kinds of change a listener can ask for: the filter's member, the capability, the notification.
+const KINDS: [(&str, [&str; 2], &str); 3] = [
+    ("toolsListChanged", ["tools", "listChanged"], "notifications/tools/list_changed"),
+    ("promptsListChanged", ["prompts", "listChanged"], "notifications/prompts/list_changed"),
+    ("resourcesListChanged", ["resources", "listChanged"], "notifications/resources/list_changed"),
+];
+
+/// One open listen stream.
+struct Listening {
+    house: Arc<House>,
+    route: Arc<Route>,
+    session: Arc<Session>,
+    number: u64,
+    id: Id,
+    notices: mpsc::Receiver<Message>,
+    /// To be said first, or again after the upstream was lost.
+    ready: Vec<Bytes>,
+    methods: Vec<String>,
+    uris: BTreeSet<String>,
+    bridged: Option<Arc<Bridged>>,
+    over: bool,
+    _busy: crate::hub::session::Busy,
+}
+
+pub async fn serve(
+    request: &HttpRequest,
+    house: &Arc<House>,
+    route: &Arc<Route>,
+    session: &Arc<Session>,
+    message: &Message,
+) -> Result<HttpResponse, Refusal> {
+    mcp::stream_room(house)?;
+    let params: Value = serde_json::from_str(message.params().unwrap_or("null")).unwrap_or_default();
+    let Some(filter) = params["notifications"].as_object() else {
+        return Err(Refusal::Envelope("`params.notifications` must be an object".into()));
+    };
+    let id = message.id().cloned().unwrap_or_else(|| Id::from(0));
+    let profile = modern::profile(route, session).await?;
+    let capabilities = profile.capabilities(offer(route.config.isolation));
+    let can = |path: [&str; 2]| capabilities[path[0]][path[1]].as_bool() == Some(true);
+    let wanted = |name: &str| filter.get(name).and_then(Value::as_bool) == Some(true);
+    let kinds: Vec<_> = KINDS.iter().filter(|(name, path, _)| wanted(name) && can(*path)).collect();
+    let named = filter.get("resourceSubscriptions").and_then(Value::as_array);
+    let named = named.filter(|_| can(["resources", "subscribe"])).into_iter().flatten();
+    let uris: Vec<String> = named.filter_map(|uri| uri.as_str().map(str::to_owned)).take(URIS_MAX).collect();
+    static NUMBERS: AtomicU64 = AtomicU64::new(1);
+    let (to, notices) = mpsc::channel(NOTICES_MAX);
+    let methods: Vec<String> = kinds.iter().map(|(_, _, method)| (*method).to_owned()).collect();
+    let mut listening = Listening {
+        house: house.clone(),
+        route: route.clone(),
+        session: session.clone(),
+        number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+        id,
+        notices,
+        ready: Vec::new(),
+        methods: methods.clone(),
+        uris: BTreeSet::new(),
+        bridged: None,
+        over: false,
+        _busy: session.busy(),
+    };
+    if route.config.isolation != Isolation::Call && !(methods.is_empty() && uris.is_empty()) {
+        listening.bridged = Some(isolation::seat(route, session).await?.bridged().clone());
+        for uri in uris {
+            // One that the upstream does not take is left out of the acknowledgement.
+            if listening.subscribe(&uri).await {
+                listening.uris.insert(uri);
+            }
+        }
+    }
+    session.listen(Listen { number: listening.number, methods, uris: listening.uris.clone(), to });
+    house.engine.streams.fetch_add(1, Ordering::Relaxed);
+    let mut honoured: serde_json::Map<String, Value> =
+        kinds.iter().map(|(name, ..)| ((*name).to_owned(), true.into())).collect();
+    if !listening.uris.is_empty() {
+        honoured.insert("resourceSubscriptions".into(), json!(listening.uris));
+    }
+    let acknowledged = json!({ "notifications": honoured }).to_string();
+    let acknowledged = message::notification("notifications/subscriptions/acknowledged", Some(&acknowledged));
+    listening.ready.extend(listening.stamped_bytes(acknowledged));
+    let rest = stream::unfold(listening, |mut listening| async move {
+        let bytes = listening.next().await?;
+        let data = Data::new(ByteString::try_from(bytes).unwrap_or_default()).event("message");
+        Some((SseEvent::Data(data), listening))
+    });
+    Ok(Sse::from_infallible_stream(rest)
+        .with_keep_alive(KEEP_ALIVE)
+        .customize()
+        .insert_header(("X-Accel-Buffering", "no"))
+        .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
+        .respond_to(request)
+        .map_into_boxed_body())
+}
+
+impl Listening {
+    /// Subscribes the upstream; the first listener of a shared one does so for all.
+    async fn subscribe(&self, uri: &str) -> bool {
+        let Some(bridged) = &self.bridged else { return false };
+        let first = match self.route.config.isolation {
+            Isolation::Shared => self.route.audience.subscribe(&self.session, uri, true) == Wish::Tell,
+            _ => self.session.subscribe(uri, true),
+        };
+        if !first {
+            return true;
+        }
+        let params = json!({ "uri": uri }).to_string();
+        let answer = bridged.connection.request("resources/subscribe", Some(&params), SUBSCRIBE_WAIT_MAX).await;
+        let taken = answer.is_ok_and(|answer| answer.result().is_some());
+        if !taken {
+            self.route.audience.subscribe(&self.session, uri, false);
+            self.session.subscribe(uri, false);
+        }
+        taken
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if !self.ready.is_empty() {
+                return Some(self.ready.remove(0));
+            }
+            if self.over {
+                return None;
+            }
+            let lost = async {
+                match &self.bridged {
+                    Some(bridged) => bridged.connection.watch().over().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.house.draining.cancelled() => return self.end(),
+                () = self.session.ended.cancelled() => return self.end(),
+                notice = self.notices.recv() => {
+                    if let Some(bytes) = self.stamped(&notice?) {
+                        return Some(bytes);
+                    }
+                }
+                () = lost => self.reconnect().await,
+            }
+        }
+    }
+
+    /// The server's end of a listen is its result.
+    fn end(&mut self) -> Option<Bytes> {
+        self.over = true;
+        let meta = format!(r#"{{"{SUBSCRIPTION_ID}":{}}}"#, self.id);
+        Some(message::response(&self.id, &format!(r#"{{"resultType":"complete","_meta":{meta}}}"#)))
+    }
+
+    /// Finds the upstream again. Subscriptions come along with the session; what was missed is made up for.
+    async fn reconnect(&mut self) {
+        self.bridged = None;
+        while self.bridged.is_none() {
+            tokio::time::sleep(RECONNECT).await;
+            if self.house.draining.is_cancelled() || self.session.ended.is_cancelled() {
+                return;
+            }
+            // A reload may have put another route in place of ours, or none.
+            let Some(route) = self.house.table.find(self.route.name.as_str()) else {
+                let end = self.end();
+                return self.ready.extend(end);
+            };
+            self.route = route;
+            self.bridged = isolation::seat(&self.route, &self.session).await.ok().map(|seat| seat.bridged().clone());
+        }
+        let lists = self.methods.iter().map(|method| message::notification(method, None));
+        let updates = self.uris.iter().map(|uri| {
+            message::notification("notifications/resources/updated", Some(&json!({ "uri": uri }).to_string()))
+        });
+        let missed: Vec<Bytes> = lists.chain(updates).filter_map(|bytes| self.stamped_bytes(bytes)).collect();
+        self.ready.extend(missed);
+    }
+
+    fn stamped_bytes(&self, bytes: Bytes) -> Option<Bytes> {
+        match message::read_upstream(bytes) {
+            Ok(Body::One(message)) => self.stamped(&message),
+            _ => None,
+        }
+    }
+
+    /// The notice with this listener's id in its `_meta`.
+    fn stamped(&self, notice: &Message) -> Option<Bytes> {
+        let own = self.id.as_json();
+        let Some(params) = notice.params() else {
+            let params = format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{own}}}}}"#);
+            return Some(message::notification(notice.method(), Some(&params)));
+        };
+        let params = Object::read(params)?;
+        let meta = match params.get("_meta").and_then(|meta| Object::read(meta.get())) {
+            Some(meta) => meta.edit().set(SUBSCRIPTION_ID, own).apply(),
+            None => format!(r#"{{"{SUBSCRIPTION_ID}":{own}}}"#),
+        };
+        Some(notice.with_params(&params.edit().set("_meta", meta).apply()))
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.house.engine.streams.fetch_sub(1, Ordering::Relaxed);
+        let mut orphans = self.session.unlisten(self.number);
+        match self.route.config.isolation {
+            Isolation::Shared => {
+                orphans.retain(|uri| self.route.audience.subscribe(&self.session, uri, false) == Wish::Tell)
+            }
+            _ => orphans.retain(|uri| self.session.subscribe(uri, false)),
+        }
+        let Some(bridged) = self.bridged.take().filter(|_| !orphans.is_empty()) else { return };
+        actix_web::rt::spawn(async move {
+            for uri in orphans {
+                let params = json!({ "uri": uri }).to_string();
+                let _ = bridged.connection.request("resources/unsubscribe", Some(&params), SUBSCRIBE_WAIT_MAX).await;
+            }
+        });
+    }
+}
