@@ -112,8 +112,10 @@ export async function features({ check }, conn, { streams = true } = {}) {
     const text = await conn.callWithProgress('trigger-long-running-operation', { duration: 1, steps: 5 }, (p) => got.push(p.progress));
     expect(text.includes('completed'), text);
     // A client drops a note that arrives in one piece with the result: the last one may be missing.
-    expect(got.length >= 4 && got.every((p, i) => p === i + 1), `progress seen: ${got}`);
-    return `${got.length} of 5`;
+    // In the newer era the call may be interrupted by a question; the TypeScript SDK then tells the last note again.
+    const once = got.filter((p, i) => p !== got[i - 1]);
+    expect(once.length >= 4 && once.every((p, i) => p === i + 1), `progress seen: ${got}`);
+    return `${once.length} of 5`;
   });
   await on('two calls at once', async () => {
     const [slow, quick] = await Promise.all([
