@@ -118,6 +118,10 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
     let keeps_own = session.own.load().is_some() || isolation == Isolation::Session;
     match message.method() {
         "ping" => Some(done()),
+        // A process that was started now would be greeted without the client's own words (2024-11-05).
+        _ if session.greeting().is_none() => {
+            Some(error(INVALID_REQUEST, "the session is not initialized; `initialize` comes first"))
+        }
         "initialize" => Some(error(INVALID_REQUEST, "the session is initialized already")),
         method if method.starts_with("tasks/") => Some(error(METHOD_NOT_FOUND, "tasks are not offered here")),
         "logging/setLevel" => {
