@@ -8,6 +8,7 @@ mod demo;
 mod drain;
 mod fixture;
 mod guard;
+mod http;
 mod interop;
 mod isolation;
 mod limits;
