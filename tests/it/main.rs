@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod demo;
 mod drain;
+mod faults;
 mod fixture;
 mod interop;
 mod isolation;
