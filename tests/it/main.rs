@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod demo;
 mod drain;
+mod faults;
 mod fixture;
 mod guard;
 mod http;
