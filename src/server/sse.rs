@@ -87,9 +87,7 @@ async fn try_post(
         Body::Batch(messages) if session.revision().batches() => messages,
         Body::Batch(_) => return Err(Refusal::BadRequest(format!("revision {} has no batches", session.revision()))),
     };
-    if house.draining.is_cancelled() {
-        return Err(Refusal::Draining);
-    }
+    mcp::no_new_calls(house, &messages)?;
     actix_web::rt::spawn(async move {
         let ended = session.ended.clone();
         tokio::select! {
