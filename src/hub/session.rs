@@ -35,6 +35,8 @@ use crate::{
 
 /// Repeated `list_changed` notifications of one kind within this time become one (F29).
 const COALESCE: Duration = Duration::from_millis(250);
+/// How often it is looked whether a stream that has to close still owes an answer.
+const ANSWER_LOOK: Duration = Duration::from_millis(10);
 
 /// How the client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,10 +209,11 @@ impl Session {
         }
     }
 
-    /// Tells the client to list again, because another process answers from now on.
-    pub fn announce_new_lists(self: &Arc<Self>, profile: &Profile) {
-        let announced = |family: &&str| profile.can(&[*family, "listChanged"]);
-        for family in ["tools", "prompts", "resources"].into_iter().filter(announced) {
+    /// Tells the client to list again, because another process answers from now on. Only what `initialize` promised
+    /// it would be told (2025-11-25, server/tools).
+    pub fn announce_new_lists(self: &Arc<Self>, promised: &Profile) {
+        for family in ["tools", "prompts", "resources"].into_iter().filter(|name| promised.can(&[name, "listChanged"]))
+        {
             let bytes = message::notification(&format!("notifications/{family}/list_changed"), None);
             if let Ok(Body::One(message)) = message::read_upstream(bytes) {
                 self.say_coalesced(&message);
@@ -338,6 +341,21 @@ impl Session {
             () = self.gone.notified() => {}
             () = self.ended.cancelled() => {}
         }
+    }
+
+    /// Closes the stream for what belongs to no call, as the mount or the hub goes. Where calls are answered on it
+    /// too (2024-11-05), after the last answer.
+    pub fn see_off(self: Arc<Self>) {
+        if self.transport == Transport::Streamable {
+            return self.streams(|streams| streams.detach(STANDALONE));
+        }
+        tokio::spawn(async move {
+            // One for the stream itself.
+            while self.busy.load(Ordering::Relaxed) > 1 {
+                tokio::time::sleep(ANSWER_LOOK).await;
+            }
+            self.streams(|streams| streams.detach(STANDALONE));
+        });
     }
 
     /// Ends the session and all its work. Calls in flight are cancelled, its process is let go.

@@ -83,6 +83,11 @@ pub struct Retire {
     pub why: &'static str,
 }
 
+/// End at once: a second signal came.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Kill;
+
 /// A change that needs no new process.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -120,6 +125,8 @@ pub struct UpstreamSpec {
     pub engine: Arc<Engine>,
     pub serving: Arc<Serving>,
     pub audience: Arc<Audience>,
+    /// No process starts before this is cancelled.
+    pub free: CancellationToken,
     pub proved: Recipient<Proved>,
     pub tether: Tether,
     /// Owns the tasks that wait for processes.
@@ -147,6 +154,10 @@ pub struct Upstream {
 struct Running {
     /// Whom the start was for; none for a shared process.
     waiter: Option<oneshot::Sender<Outcome>>,
+    /// Whose process it is, in isolation `session`.
+    session: Weak<Session>,
+    /// Ends a start that nobody waits for.
+    given_up: CancellationToken,
     ready: Option<(Process, ConnectionWatch)>,
 }
 
@@ -292,15 +303,22 @@ impl Upstream {
         let unsolicited = self.listener(session);
         let (address, alive) = (context.address(), self.alive.clone());
         // Where the caller of a start leaves, the start is given up.
-        let (given_up, mut gone) = oneshot::channel::<()>();
-        let waiter = waiting.map(|waiting| watch_closed(waiting.waiter, given_up));
-        self.instances.insert(number, Running { waiter, ready: None });
+        let given_up = CancellationToken::new();
+        let owner = session.map(Arc::downgrade).unwrap_or_default();
+        let waiter = waiting.map(|waiting| watch_closed(waiting.waiter, given_up.clone()));
+        let running = Running { waiter, session: owner, given_up: given_up.clone(), ready: None };
+        self.instances.insert(number, running);
         tracing::info!(upstream = %self.spec.name, instance = number, "starting");
+        let free = self.spec.free.clone();
         self.spec.tasks.spawn_local(async move {
+            let start = async {
+                free.cancelled().await;
+                instance::start(spec, unsolicited).await
+            };
             let started = tokio::select! {
-                started = instance::start(spec, unsolicited) => started,
+                started = start => started,
                 () = alive.cancelled() => return,
-                Ok(()) = &mut gone => {
+                () = given_up.cancelled() => {
                     let _ = address.send(Told::GivenUp { number }).await;
                     return;
                 }
@@ -423,16 +441,21 @@ impl Upstream {
     fn proof(&mut self, outcome: Result<(), String>) {
         if std::mem::take(&mut self.proving) {
             let proved = Proved { name: self.spec.name.clone(), number: self.spec.tether.number, outcome };
-            if self.spec.proved.try_send(proved).is_err() {
-                tracing::error!(upstream = %self.spec.name, "the hub does not listen");
+            // The Hub may be reading a file while many have something to say.
+            if let Err(SendError::Full(proved)) = self.spec.proved.try_send(proved) {
+                let hub = self.spec.proved.clone();
+                actix::spawn(async move { hub.send(proved).await });
             }
         }
     }
 
     /// Publishes the state for all to see.
     fn tell(&self) {
+        let config = &self.spec.config;
         let state = match self.life.phase() {
             _ if self.retiring.is_some() => State::Retiring,
+            _ if !config.enabled => State::Disabled,
+            _ if config.unavailable.is_some() => State::Failed,
             Phase::Idle => State::Idle,
             Phase::Starting => State::Starting,
             Phase::Ready => State::Ready,
@@ -444,12 +467,17 @@ impl Upstream {
             Phase::Waiting { until, .. } => Some(until.saturating_duration_since(Instant::now())),
             _ => None,
         };
+        let reason = match (config.enabled, &config.unavailable) {
+            (false, _) => Some("disabled in the configuration"),
+            (true, Some(missing)) => Some(missing.as_str()),
+            (true, None) => self.life.reason(),
+        };
         let ready = self.instances.values().filter_map(|running| running.ready.as_ref());
         let mut pids: Vec<u32> = ready.map(|(process, _)| process.pid()).collect();
         pids.sort_unstable();
         self.spec.serving.status.store(Arc::new(UpstreamStatus {
             state,
-            reason: self.life.reason().map(str::to_owned),
+            reason: reason.map(str::to_owned),
             since: Some(self.since),
             pids,
             restarts: self.life.restarts(),
@@ -461,10 +489,19 @@ impl Upstream {
     fn tick(&mut self, context: &mut Context<Self>) {
         if let Some(retire) = &self.retiring {
             let over = Instant::now() >= retire.deadline;
-            for (_, watch) in self.instances.values().filter_map(|running| running.ready.as_ref()) {
-                let done = watch.in_flight() == 0 && !(retire.pinned && self.isolation() == Isolation::Session);
-                if over || done {
-                    watch.close(retire.why);
+            let pinned = retire.pinned && self.isolation() == Isolation::Session;
+            let profile = self.spec.serving.profile.load_full().filter(|_| pinned);
+            for running in self.instances.values() {
+                match &running.ready {
+                    Some((_, watch)) if !watch.is_over() && (over || (watch.in_flight() == 0 && !pinned)) => {
+                        watch.close(retire.why);
+                        // From here on another process answers the session, perhaps with other lists.
+                        if let (Some(session), Some(profile)) = (running.session.upgrade(), &profile) {
+                            session.announce_new_lists(profile);
+                        }
+                    }
+                    None if over || running.waiter.is_none() => running.given_up.cancel(),
+                    _ => {}
                 }
             }
             if self.instances.is_empty() {
@@ -496,12 +533,12 @@ impl Upstream {
     }
 }
 
-/// Passes a waiter's outcome on, and tells when it left.
-fn watch_closed(mut waiter: oneshot::Sender<Outcome>, given_up: oneshot::Sender<()>) -> oneshot::Sender<Outcome> {
+/// Passes a waiter's outcome on, and gives the start up when it left.
+fn watch_closed(mut waiter: oneshot::Sender<Outcome>, given_up: CancellationToken) -> oneshot::Sender<Outcome> {
     let (to, from) = oneshot::channel();
     tokio::task::spawn_local(async move {
         tokio::select! {
-            () = waiter.closed() => drop(given_up.send(())),
+            () = waiter.closed() => given_up.cancel(),
             outcome = from => {
                 if let Ok(outcome) = outcome {
                     let _ = waiter.send(outcome);
@@ -614,6 +651,20 @@ impl Handler<Retire> for Upstream {
         self.refuse_waiters(Some(Duration::from_secs(1)));
         self.tell();
         self.tick(context);
+    }
+}
+
+impl Handler<Kill> for Upstream {
+    type Result = ();
+
+    fn handle(&mut self, _: Kill, _: &mut Self::Context) {
+        for running in self.instances.values() {
+            running.given_up.cancel();
+            if let Some((process, watch)) = &running.ready {
+                watch.close("was stopped at once: the hub is shutting down");
+                process.kill();
+            }
+        }
     }
 }
 

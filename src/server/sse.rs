@@ -89,9 +89,7 @@ async fn try_post(
             messages
         }
     };
-    if house.draining.is_cancelled() {
-        return Err(Refusal::Draining);
-    }
+    mcp::no_new_calls(house, &messages)?;
     actix_web::rt::spawn(async move {
         let ended = session.ended.clone();
         tokio::select! {
