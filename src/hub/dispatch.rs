@@ -266,9 +266,13 @@ impl Calls {
         };
         match &event {
             Event::Response(bytes) => {
-                let id = match message::read_upstream(bytes.clone()) {
-                    Ok(message::Body::One(message)) if self.open.len() > 1 => message.id().cloned(),
-                    _ => self.open.first().cloned(),
+                let id = match self.open.as_slice() {
+                    [only] => Some(only.clone()),
+                    // Only a batch has to look whose answer it is.
+                    _ => match message::read_upstream(bytes.clone()) {
+                        Ok(message::Body::One(message)) => message.id().cloned(),
+                        _ => None,
+                    },
                 };
                 self.finish(id.as_ref());
             }

@@ -27,7 +27,7 @@ use arc_swap::ArcSwap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::{
-    self, Config, HubConfig, Loaded, Name, Start, UpstreamConfig,
+    self, Config, HubConfig, Isolation, Loaded, Name, Start, UpstreamConfig,
     plan::{Plan, plan},
 };
 
@@ -194,11 +194,7 @@ impl House {
 
     /// Ends a session wherever it is counted.
     pub fn end_session(&self, route: &Route, session: &session::Session, why: &str) {
-        if route.audience.get(&session.id).is_none() {
-            session.end(why);
-            return;
-        }
-        let orphans = route.audience.remove(session, why);
+        let Some(orphans) = route.audience.remove(session, why) else { return };
         self.engine.sessions.fetch_sub(1, Ordering::Relaxed);
         let Some(shared) = route.serving.connection.load_full().filter(|_| !orphans.is_empty()) else { return };
         tokio::spawn(async move {
@@ -394,11 +390,12 @@ impl Hub {
         let old = std::mem::replace(&mut child.address, next.address);
         let number = std::mem::replace(&mut child.number, next.number);
         child.route = next.route;
-        let heirs = child.route.audience.clone();
+        let route = child.route.clone();
         self.publish();
-        // A shared upstream's new lists may differ from what its clients know.
-        for session in heirs.all() {
-            session.announce_new_lists();
+        // A session with a process of its own keeps that for now; the others are answered by the new one at once.
+        if let Some(profile) = route.serving.profile.load_full().filter(|_| route.config.isolation == Isolation::Shared)
+        {
+            route.audience.all().iter().for_each(|session| session.announce_new_lists(&profile));
         }
         self.retire(number, old, drain, true, "was replaced by a changed configuration");
         tracing::info!(upstream = %name, "the new definition serves");

@@ -25,7 +25,7 @@ use super::{
     replay::{ReplayLimits, STANDALONE, Streams},
 };
 use crate::{
-    bridge::{Abilities, Bridged, handshake::Hello},
+    bridge::{Abilities, Bridged, Profile, handshake::Hello},
     link::connection::Caller,
     wire::{
         Id, Message, Revision,
@@ -196,8 +196,9 @@ impl Session {
     }
 
     /// Tells the client to list again, because another process answers from now on.
-    pub fn announce_new_lists(self: &Arc<Self>) {
-        for family in ["tools", "prompts", "resources"] {
+    pub fn announce_new_lists(self: &Arc<Self>, profile: &Profile) {
+        let announced = |family: &&str| profile.can(&[*family, "listChanged"]);
+        for family in ["tools", "prompts", "resources"].into_iter().filter(announced) {
             let bytes = message::notification(&format!("notifications/{family}/list_changed"), None);
             if let Ok(Body::One(message)) = message::read_upstream(bytes) {
                 self.say_coalesced(&message);

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{HttpRequest, HttpResponse, Responder, http::header};
 use actix_web_lab::sse::{Data, Event as SseEvent, Sse};
 use bytes::Bytes;
+use bytestring::ByteString;
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
@@ -198,8 +199,8 @@ pub fn events(
     let first = endpoint.map(|path| SseEvent::Data(Data::new(path).event("endpoint")));
     let rest = stream::unfold((reader, counted), |(mut reader, counted)| async move {
         let sent = reader.recv().await?;
-        let data = String::from_utf8(sent.data.into()).unwrap_or_default();
-        let mut data = Data::new(data);
+        // Checked when it came; without a copy.
+        let mut data = Data::new(ByteString::try_from(sent.data).unwrap_or_default());
         match sent.id {
             Some(id) => data.set_id(id.to_string()),
             None => data.set_event("message"),
