@@ -85,6 +85,8 @@ struct State {
     asks: HashMap<u64, (Arc<Bridged>, u64)>,
     /// Connections with calls of this session on them, one entry per POST.
     in_use: Vec<Arc<Bridged>>,
+    /// Requests that wait for a process, one entry per POST.
+    waiting: Vec<Arc<Unsent>>,
     /// What a new process has to be told again.
     level: Option<Level>,
     subscriptions: BTreeSet<String>,
@@ -94,6 +96,15 @@ struct State {
 
 /// Keeps a session from being idle.
 pub struct Busy(Arc<Session>);
+
+/// Requests that no process has heard of yet, and what tells each that its client wants it no more.
+type Unsent = Vec<(Id, CancellationToken)>;
+
+/// Requests of one POST that can be cancelled although they wait for a process.
+pub struct Waiting {
+    session: Arc<Session>,
+    unsent: Arc<Unsent>,
+}
 
 impl Session {
     pub fn new(transport: Transport, events_max: usize, bytes_max: usize) -> Option<Arc<Session>> {
@@ -112,6 +123,7 @@ impl Session {
                 streams: Streams::new(limits),
                 asks: HashMap::new(),
                 in_use: Vec::new(),
+                waiting: Vec::new(),
                 level: None,
                 subscriptions: BTreeSet::new(),
                 coalesced: HashMap::new(),
@@ -263,6 +275,20 @@ impl Session {
         self.state().in_use.clone()
     }
 
+    /// Requests of a POST have to wait.
+    pub fn waits(self: &Arc<Self>, ids: &[Id]) -> Waiting {
+        let unsent: Arc<Unsent> = Arc::new(ids.iter().map(|id| (id.clone(), CancellationToken::new())).collect());
+        self.state().waiting.push(unsent.clone());
+        Waiting { session: self.clone(), unsent }
+    }
+
+    /// The client cancels a request that may still wait.
+    pub fn cancel_waiting(&self, id: &Id) {
+        let state = self.state();
+        let cancelled = state.waiting.iter().flat_map(|unsent| unsent.iter()).filter(|(waiting, _)| waiting == id);
+        cancelled.for_each(|(_, token)| token.cancel());
+    }
+
     pub fn level(&self) -> Option<Level> {
         self.state().level
     }
@@ -327,6 +353,26 @@ impl Session {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Waiting {
+    /// Resolves when the client cancels the request.
+    pub async fn cancelled(&self, id: &Id) {
+        match self.unsent.iter().find(|(waiting, _)| waiting == id) {
+            Some((_, token)) => token.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub fn is_cancelled(&self, id: &Id) -> bool {
+        self.unsent.iter().any(|(waiting, token)| waiting == id && token.is_cancelled())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.session.state().waiting.retain(|unsent| !Arc::ptr_eq(unsent, &self.unsent));
     }
 }
 

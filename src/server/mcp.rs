@@ -182,7 +182,7 @@ pub async fn greet(route: &Arc<Route>, session: &Arc<Session>, message: &Message
 }
 
 /// 2025-03-26 has batches; `initialize` may not be in one.
-fn batch_allowed(session: &Session, messages: &[Message]) -> Result<(), Refusal> {
+pub fn batch_allowed(session: &Session, messages: &[Message]) -> Result<(), Refusal> {
     if !session.revision().batches() {
         return Err(Refusal::BadRequest(format!("revision {} has no batches", session.revision())));
     }

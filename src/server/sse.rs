@@ -84,8 +84,10 @@ async fn try_post(
     *unread = false;
     let messages = match message::read_client(bytes)? {
         Body::One(message) => vec![message],
-        Body::Batch(messages) if session.revision().batches() => messages,
-        Body::Batch(_) => return Err(Refusal::BadRequest(format!("revision {} has no batches", session.revision()))),
+        Body::Batch(messages) => {
+            mcp::batch_allowed(&session, &messages)?;
+            messages
+        }
     };
     if house.draining.is_cancelled() {
         return Err(Refusal::Draining);
