@@ -185,7 +185,7 @@ impl Session {
         }
     }
 
-    /// Puts a notification that is repeated in storms at the client's disposal, at most once per [`COALESCE`].
+    /// Puts a notification that is repeated in storms at the client's disposal, at most once per `COALESCE`.
     pub fn say_coalesced(self: &Arc<Self>, message: &Message) {
         let (method, bytes) = (message.method().to_owned(), message.bytes().clone());
         let mut state = self.state();
