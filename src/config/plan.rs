@@ -191,9 +191,9 @@ mod tests {
 
     #[test]
     fn each_field_of_an_upstream() {
-        let check = |expected: Change, change: fn(&mut UpstreamConfig)| {
+        let check = |expected: Change, alter: fn(&mut UpstreamConfig)| {
             let mut new = time();
-            change(&mut new);
+            alter(&mut new);
             assert_eq!(change(&time(), &new), expected, "{new:?}");
             assert_eq!(change(&new, &time()), expected, "{new:?}");
         };
