@@ -46,7 +46,7 @@ pub async fn serve(
         Method::DELETE => delete(&request, house, &route).map_err(|refusal| (refusal, None)),
         _ => Err((Refusal::Method { method: request.method().to_string(), allow: ALLOW }, None)),
     };
-    served.unwrap_or_else(|(refusal, id)| refusal.respond(id.as_ref(), unread))
+    served.unwrap_or_else(|(refusal, id)| refusal.respond(id.as_ref(), unread.then_some(payload)))
 }
 
 /// Does the request have a body that somebody should read?

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, http::Method, web};
 
 use self::{
     path::{Leaf, resolve},
@@ -131,30 +131,38 @@ fn keep_alive(connection: &dyn Any) {
 }
 
 /// Every request comes through here, in this order: who knocks, what is named, who serves it.
-async fn handle(request: HttpRequest, payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
+async fn handle(request: HttpRequest, mut payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
     let _open = Open::new(&front);
     let house = &front.house;
     let config = house.config.load();
     let unread = mcp::has_body(&request);
     if let Err(refusal) = guard::admit(&request, &config) {
-        return refusal.respond(None, unread);
+        return refusal.respond(None, unread.then_some(payload));
+    }
+    if unread && request.method() != Method::POST {
+        // It means nothing, but left unread it would hold the connection for as long as the client likes.
+        if let Err(refusal) = guard::body(&request, &mut payload, config.limits.body_bytes_max).await {
+            return refusal.respond(None, Some(payload));
+        }
     }
     let path = request.uri().path().to_owned();
-    if let Some(response) = admin::serve(&request, house, &path) {
-        return response;
+    if let Some(served) = admin::serve(&request, house, &path) {
+        return served.unwrap_or_else(|refusal| refusal.respond(None, unread.then_some(payload)));
     }
-    let Some(target) = resolve(&path, &config.prefixes) else { return Refusal::NoMount.respond(None, unread) };
-    let route = match target.name {
+    let target = resolve(&path, &config.prefixes);
+    let route = target.and_then(|target| match target.name {
         Some(name) => house.table.find(name),
         None => house.table.unnamed(),
+    });
+    let (Some(target), Some(route)) = (target, route) else {
+        return Refusal::NoMount.respond(None, unread.then_some(payload));
     };
-    let Some(route) = route else { return Refusal::NoMount.respond(None, unread) };
     match target.leaf {
         Leaf::Mcp => mcp::serve(request, payload, house, route).await,
         Leaf::Sse => {
             let outside = config.public_url.as_ref().map_or("", |url| url.path().trim_end_matches('/'));
             let endpoint = format!("{outside}{}/message", target.base);
-            sse::open(request, house, route, endpoint).await
+            sse::open(&request, payload, house, &route, endpoint)
         }
         Leaf::Message => sse::post(request, payload, house, route).await,
     }

@@ -22,9 +22,15 @@ use crate::{
 };
 
 /// Opens a session and its stream. `path`: where its messages are to be posted.
-pub async fn open(request: HttpRequest, house: &Arc<House>, route: Arc<Route>, path: String) -> HttpResponse {
-    let unread = mcp::has_body(&request);
-    try_open(&request, house, &route, path).unwrap_or_else(|refusal| refusal.respond(None, unread))
+pub fn open(
+    request: &HttpRequest,
+    payload: web::Payload,
+    house: &Arc<House>,
+    route: &Arc<Route>,
+    path: String,
+) -> HttpResponse {
+    let unread = mcp::has_body(request).then_some(payload);
+    try_open(request, house, route, path).unwrap_or_else(|refusal| refusal.respond(None, unread))
 }
 
 fn try_open(
@@ -63,7 +69,7 @@ pub async fn post(
     let mut unread = mcp::has_body(&request);
     match try_post(&request, &mut payload, house, route, &mut unread).await {
         Ok(response) => response,
-        Err(refusal) => refusal.respond(None, unread),
+        Err(refusal) => refusal.respond(None, unread.then_some(payload)),
     }
 }
 

@@ -175,7 +175,7 @@ async fn f57_an_absolute_target_names_a_host_too() {
 
 #[tokio::test]
 async fn f55_f57_a_mount_has_one_name_and_one_spelling() {
-    let toml = format!("[hub]\nprefixes = ['/', '/x']\n{}{}", echo("time", SHARED), echo("a.b-c_d", SHARED));
+    let toml = format!("[hub]\nprefixes = ['/', '/x']\n{}{}", echo("time", SHARED), echo("\"a.b-c_d\"", SHARED));
     let hub = Hub::start(&toml);
     let hello = initialize("2025-06-18", json!({})).to_string();
     let at = async |path: &str| status(&hub, &raw::post(path, "Connection: close\r\n", &hello)).await;
