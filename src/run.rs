@@ -122,7 +122,8 @@ impl Running {
             () = self.drain() => tracing::info!("done"),
             () = shutdown.now.cancelled() => {
                 tracing::warn!("ending at once");
-                // All that is left is told to go, without a time to finish.
+                // All that is left goes, without a time to finish.
+                self.house.engine.at_once.cancel();
                 let _ = self.hub.send(Drain { deadline: Instant::now() }).await;
             }
         }

@@ -297,7 +297,7 @@ impl Hub {
         audience: Arc<Audience>,
         context: &Context<Self>,
     ) -> Child {
-        let serving = Serving::new(config.process_max);
+        let serving = Serving::new(config.process_max, self.house.engine.clone());
         let (number, address, upstream) = self.make_actor(name, &config, &serving, &audience, context);
         let route = Arc::new(Route { name: name.clone(), config, upstream, serving, audience });
         Child { number, address, route, next: None, panics: Vec::new() }
