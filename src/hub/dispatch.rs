@@ -143,13 +143,16 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
             let Some(level) = level_of(message) else {
                 return Some(error(INVALID_PARAMS, "`level` must be one of the eight levels of RFC 5424"));
             };
+            if isolation == Isolation::Call && !keeps_own {
+                return Some(error(METHOD_NOT_FOUND, "each call may meet another process: there is no level to keep"));
+            }
             if keeps_own {
                 session.set_level(level);
                 return None;
             }
             let before = route.audience.level();
             let shared = match isolation::shared(route).await {
-                Ok(shared) if isolation == Isolation::Shared && shared.profile.can(&["logging"]) => shared,
+                Ok(shared) if shared.profile.can(&["logging"]) => shared,
                 Ok(_) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no logging")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };
@@ -165,14 +168,18 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
         method @ ("resources/subscribe" | "resources/unsubscribe") => {
             let on = method == "resources/subscribe";
             let Some(uri) = uri_of(message) else { return Some(error(INVALID_PARAMS, "`uri` must be a string")) };
+            if isolation == Isolation::Call && !keeps_own {
+                return Some(error(
+                    METHOD_NOT_FOUND,
+                    "each call may meet another process: none could be subscribed to",
+                ));
+            }
             if keeps_own {
                 session.subscribe(&uri, on);
                 return None;
             }
             let shared = match isolation::shared(route).await {
-                Ok(shared) if isolation == Isolation::Shared && shared.profile.can(&["resources", "subscribe"]) => {
-                    shared
-                }
+                Ok(shared) if shared.profile.can(&["resources", "subscribe"]) => shared,
                 Ok(_) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };
@@ -355,7 +362,8 @@ impl Calls {
         if let Some(bridged) = self.bridged() {
             bridged.connection.suspect();
         }
-        Some(Event::Failed { id, error: CallError::Timeout { name, limit: self.limit } })
+        let limit = if self.deadline < self.last_deadline { self.limit } else { self.limit * RENEWALS_MAX };
+        Some(Event::Failed { id, error: CallError::Timeout { name, limit } })
     }
 }
 

@@ -36,7 +36,7 @@ use audience::Audience;
 use engine::Engine;
 use routes::{Route, RouteTable, Routes, Serving, State, UpstreamStatus};
 use tether::{Ended, Tether};
-use upstream::{Adopt, Kill, Prove, Proved, Retire, Upstream, UpstreamHandle, UpstreamSpec};
+use upstream::{Adopt, Prove, Proved, Retire, Upstream, UpstreamHandle, UpstreamSpec};
 
 /// How often sessions are looked at that may have been idle for too long.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -331,7 +331,7 @@ impl Hub {
         audience: Arc<Audience>,
         context: &Context<Self>,
     ) -> Child {
-        let serving = Serving::new(config.process_max);
+        let serving = Serving::new(config.process_max, self.house.engine.clone());
         let free = CancellationToken::new();
         let (number, address, upstream) = self.make_actor(name, &config, &serving, &audience, &free, context);
         let route = Arc::new(Route { name: name.clone(), config, upstream, serving, audience });
@@ -644,7 +644,7 @@ impl Handler<Drain> for Hub {
             self.retire(&name, child.number, child.address, deadline, false, "was stopped: the hub is shutting down");
         }
         if matches!(drain, Drain::Now) {
-            self.retiring.values().for_each(|(_, address)| order(address, Kill));
+            self.house.engine.at_once.cancel();
         }
         self.tasks.close();
         let tasks = self.tasks.clone();

@@ -55,6 +55,8 @@ struct Inner {
     closing: CancellationToken,
     /// Nothing more will come.
     ended: CancellationToken,
+    /// It ended before we wanted it to.
+    died: AtomicBool,
     why: OnceLock<Arc<str>>,
     /// Whether the negotiated revision allows arrays.
     batches: AtomicBool,
@@ -159,6 +161,9 @@ impl CallError {
     }
 }
 
+/// The caller of requests that no client sent.
+const OURSELVES: u64 = 0;
+
 /// Who calls: a number of the caller's, and whether the server may ask it something.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
@@ -197,6 +202,7 @@ impl Connection {
             unsolicited: Box::new(unsolicited),
             closing: CancellationToken::new(),
             ended: CancellationToken::new(),
+            died: AtomicBool::new(false),
             why: OnceLock::new(),
             batches: AtomicBool::new(false),
             suspected: Notify::new(),
@@ -276,7 +282,7 @@ impl Connection {
 
     /// Did the peer end it, unasked?
     pub fn died(&self) -> bool {
-        self.0.ended.is_cancelled() && !self.0.closing.is_cancelled()
+        self.0.died.load(Ordering::Relaxed)
     }
 
     /// A watch on this connection that does not keep it open.
@@ -339,6 +345,11 @@ impl ConnectionWatch {
 
     pub fn is_over(&self) -> bool {
         self.0.closing.is_cancelled() || self.0.ended.is_cancelled()
+    }
+
+    /// Did the peer end it, unasked? Callers that let go of it afterwards change nothing.
+    pub fn died(&self) -> bool {
+        self.0.died.load(Ordering::Relaxed)
     }
 
     pub fn in_flight(&self) -> usize {
@@ -404,7 +415,8 @@ impl Inner {
                 return Err(inner.lost());
             }
             table.bury();
-            if table.pending.len() >= inner.calls_max {
+            // Our own requests are few, and a probe that is refused would say nothing about the peer.
+            if caller.key != OURSELVES && table.is_full(inner.calls_max) {
                 return Err(inner.overloaded());
             }
             table.last_id += 1;
@@ -443,7 +455,7 @@ impl Inner {
         let Ok(message::Body::One(message)) = message::read_upstream(bytes) else {
             return Err(CallError::Ambiguous("params"));
         };
-        let reply = self.call(&message, Caller { key: 0, askable: false }, &events).await?;
+        let reply = self.call(&message, Caller { key: OURSELVES, askable: false }, &events).await?;
         let answer = async {
             loop {
                 match answers.recv().await {
@@ -650,6 +662,7 @@ impl Inner {
     /// The end: each call in flight hears of it once.
     fn end(&self, why: &str) {
         let _ = self.why.set(why.into());
+        self.died.store(!self.closing.is_cancelled(), Ordering::Relaxed);
         let pending = {
             let mut table = self.table();
             table.ended = true;
@@ -717,6 +730,13 @@ impl Table {
             (Some(id), None) => Some(id),
             _ => None,
         }
+    }
+
+    /// Is there no room for another call? One that was cancelled frees its place, but as long as its answer may
+    /// still come it must be remembered, and that is bounded too.
+    fn is_full(&self, calls_max: usize) -> bool {
+        let waiting = || self.pending.values().filter(|pending| pending.is_waiting()).count();
+        self.pending.len() >= calls_max && (self.pending.len() >= calls_max * 2 + 64 || waiting() >= calls_max)
     }
 
     /// Forgets cancelled calls whose answer will not come any more.
