@@ -229,22 +229,37 @@ impl Calls {
         message: &Message,
         to: &mpsc::Sender<Event>,
     ) -> Result<Result<(), CallError>, Unavailable> {
-        let bridged = match &self.seat {
-            Some(seat) => seat.bridged().clone(),
-            None => {
-                let seat = seat(&self.route, &self.session).await?;
-                let bridged = seat.bridged().clone();
-                self.session.uses(&bridged);
-                // The wait for a process is not the call's.
-                let now = Instant::now();
-                self.deadline = now + self.limit;
-                self.last_deadline = now + self.limit * RENEWALS_MAX;
-                self.seat = Some(seat);
-                bridged
-            }
-        };
         self.route.serving.count_call();
-        Ok(bridged.connection.call(message, self.session.caller(), to).await.map(|reply| self.replies.push(reply)))
+        let mut sent = self.sit().await?.connection.call(message, self.session.caller(), to).await;
+        let lost = matches!(sent, Err(CallError::Lost { .. }));
+        if lost && self.replies.is_empty() && !self.session.ended.is_cancelled() {
+            // The process ended this instant, and nothing of the call has left us.
+            self.stand();
+            sent = self.sit().await?.connection.call(message, self.session.caller(), to).await;
+        }
+        Ok(sent.map(|reply| self.replies.push(reply)))
+    }
+
+    /// The connection of these calls.
+    async fn sit(&mut self) -> Result<Arc<Bridged>, Unavailable> {
+        if let Some(seat) = &self.seat {
+            return Ok(seat.bridged().clone());
+        }
+        let seat = seat(&self.route, &self.session).await?;
+        let bridged = seat.bridged().clone();
+        self.session.uses(&bridged);
+        // The wait for a process is not the call's.
+        let now = Instant::now();
+        self.deadline = now + self.limit;
+        self.last_deadline = now + self.limit * RENEWALS_MAX;
+        self.seat = Some(seat);
+        Ok(bridged)
+    }
+
+    fn stand(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            self.session.used(seat.bridged());
+        }
     }
 
     /// The connection the calls run on, if any is needed.

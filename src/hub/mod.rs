@@ -15,6 +15,9 @@ pub mod session;
 pub mod tether;
 pub mod upstream;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -253,7 +256,7 @@ impl Hub {
             added.push(name.clone());
         }
         for name in &plan.updated {
-            self.update(name, Arc::new(new.upstreams[name].clone()));
+            self.update(name, Arc::new(new.upstreams[name].clone()), context);
         }
         let drain = Instant::now() + new.hub.drain_timeout;
         let removed: Vec<Child> = plan.removed.iter().filter_map(|name| self.children.remove(name)).collect();
@@ -342,8 +345,18 @@ impl Hub {
     }
 
     /// A change in place: the same actor, processes, sessions and streams.
-    fn update(&mut self, name: &Name, config: Arc<UpstreamConfig>) {
-        let Some(child) = self.children.get_mut(name) else { return };
+    fn update(&mut self, name: &Name, config: Arc<UpstreamConfig>, context: &Context<Self>) {
+        let Some(mut child) = self.children.remove(name) else { return };
+        if !child.address.connected() {
+            // Its supervisor panicked too often. A change is worth another try.
+            let Route { serving, audience, .. } = &*child.route;
+            let (number, address, upstream) = self.make_actor(name, &config, serving, audience, context);
+            let (serving, audience) = (serving.clone(), audience.clone());
+            let route = Arc::new(Route { name: name.clone(), config, upstream, serving, audience });
+            child = Child { number, address, route, next: child.next, panics: Vec::new() };
+            self.children.insert(name.clone(), child);
+            return;
+        }
         child.route.serving.pool.resize(child.route.config.process_max, config.process_max);
         child.route = Arc::new(Route {
             name: name.clone(),
@@ -353,6 +366,7 @@ impl Hub {
             audience: child.route.audience.clone(),
         });
         let _ = child.address.try_send(Adopt(config));
+        self.children.insert(name.clone(), child);
     }
 
     /// A change that needs a new process. Where one runs, the new one has to show that it works first.
