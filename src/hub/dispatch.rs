@@ -251,25 +251,23 @@ impl Calls {
         id: &Id,
         to: &mpsc::Sender<Event>,
     ) -> Result<Result<Forwarded, CallError>, Unavailable> {
-        let bridged = match &self.seat {
-            Some(seat) => seat.bridged().clone(),
-            None => {
-                let Some(seat) = self.wait_for_seat(id).await? else { return Ok(Ok(Forwarded::Cancelled)) };
-                let bridged = seat.bridged().clone();
-                self.session.uses(&bridged);
-                // The wait for a process is not the call's.
-                let now = Instant::now();
-                self.deadline = now + self.limit;
-                self.last_deadline = now + self.limit * RENEWALS_MAX;
-                self.seat = Some(seat);
-                bridged
-            }
-        };
+        let Some(mut bridged) = self.sit(id).await? else { return Ok(Ok(Forwarded::Cancelled)) };
         if self.was_cancelled(id) {
             return Ok(Ok(Forwarded::Cancelled));
         }
         self.route.serving.count_call();
-        Ok(bridged.connection.call(message, self.session.caller(), to).await.map(|reply| {
+        let mut sent = bridged.connection.call(message, self.session.caller(), to).await;
+        let lost = matches!(sent, Err(CallError::Lost { .. }));
+        if lost && self.replies.is_empty() && !self.session.ended.is_cancelled() {
+            // The process ended this instant, and nothing of the call has left us.
+            self.stand();
+            bridged = match self.sit(id).await? {
+                Some(bridged) => bridged,
+                None => return Ok(Ok(Forwarded::Cancelled)),
+            };
+            sent = bridged.connection.call(message, self.session.caller(), to).await;
+        }
+        Ok(sent.map(|reply| {
             // Dropped, the reply tells the process, in case it was cancelled in between.
             if self.was_cancelled(id) {
                 return Forwarded::Cancelled;
@@ -277,6 +275,28 @@ impl Calls {
             self.replies.push(reply);
             Forwarded::Sent
         }))
+    }
+
+    /// The connection of these calls; none where the client cancels the request before there is one.
+    async fn sit(&mut self, id: &Id) -> Result<Option<Arc<Bridged>>, Unavailable> {
+        if let Some(seat) = &self.seat {
+            return Ok(Some(seat.bridged().clone()));
+        }
+        let Some(seat) = self.wait_for_seat(id).await? else { return Ok(None) };
+        let bridged = seat.bridged().clone();
+        self.session.uses(&bridged);
+        // The wait for a process is not the call's.
+        let now = Instant::now();
+        self.deadline = now + self.limit;
+        self.last_deadline = now + self.limit * RENEWALS_MAX;
+        self.seat = Some(seat);
+        Ok(Some(bridged))
+    }
+
+    fn stand(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            self.session.used(seat.bridged());
+        }
     }
 
     /// A connection; none where the client cancels the request before there is one.

@@ -15,6 +15,9 @@ pub mod session;
 pub mod tether;
 pub mod upstream;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -384,6 +387,13 @@ impl Hub {
     /// A changed definition. It is compared with what runs, which is not the last one where that did not start.
     fn change(&mut self, name: &Name, config: Arc<UpstreamConfig>, drain: Instant, context: &mut Context<Self>) {
         let Some(child) = self.children.get_mut(name) else { return };
+        if !child.address.connected() {
+            // Its supervisor panicked too often. A change is worth another try.
+            let audience = child.route.audience.clone();
+            let child = self.make(name, config, audience, context);
+            self.children.insert(name.clone(), child);
+            return self.start_eagerly(name);
+        }
         if let Some(next) = &mut child.next
             && change(&next.route.config, &config) != Change::Process
         {

@@ -180,6 +180,11 @@ impl UpstreamHandle {
         UpstreamHandle { name: name.clone(), address: None, patience: Duration::ZERO, absent: why }
     }
 
+    #[cfg(test)]
+    pub fn poison(&self) {
+        self.address.as_ref().expect("an actor").do_send(Poison);
+    }
+
     /// The same way with changed timeouts.
     pub fn with(self, config: &UpstreamConfig) -> UpstreamHandle {
         UpstreamHandle { patience: config.start_timeout * 2, ..self }
@@ -582,9 +587,8 @@ impl Upstream {
                     || !audience.subscribed().is_empty()
                     || audience.all().iter().any(|session| session.streams(|streams| streams.is_read()));
                 for watch in self.instances.values().filter_map(|running| running.ready.as_ref()) {
-                    if !used && watch.in_flight() == 0 && watch.unused_for() > idle_timeout && !watch.is_over() {
-                        self.spec.serving.connection.store(None);
-                        watch.close("was idle");
+                    if !used && watch.unused_for() > idle_timeout && !watch.is_over() {
+                        watch.close_unused("was idle");
                     }
                 }
             }

@@ -216,6 +216,7 @@ impl Connection {
     }
 
     /// Sends a request. Its events arrive at `events`, which several calls of one caller may share.
+    /// Where it fails at once, nothing was sent.
     pub async fn call(
         &self,
         message: &Message,
@@ -362,7 +363,7 @@ impl ConnectionWatch {
         Duration::from_millis(self.0.now() - self.0.heard.load(Ordering::Relaxed).min(self.0.now()))
     }
 
-    /// Time since the last call was sent.
+    /// Time since the last call was sent or ended.
     pub fn unused_for(&self) -> Duration {
         Duration::from_millis(self.0.now() - self.0.used.load(Ordering::Relaxed).min(self.0.now()))
     }
@@ -371,6 +372,14 @@ impl ConnectionWatch {
     pub fn close(&self, why: &str) {
         let _ = self.0.why.set(why.into());
         self.0.closing.cancel();
+    }
+
+    /// Lets the peer go if no call is under way. A call that comes now is told so before anything is sent.
+    pub fn close_unused(&self, why: &str) {
+        let table = self.0.table();
+        if !table.pending.values().any(Pending::is_waiting) {
+            self.close(why);
+        }
     }
 
     /// Asks the peer for a sign of life.
@@ -411,7 +420,7 @@ impl Inner {
         let room = events.clone().try_reserve_owned().map_err(|_| inner.overloaded())?;
         let id = {
             let mut table = inner.table();
-            if table.ended {
+            if table.ended || inner.closing.is_cancelled() {
                 return Err(inner.lost());
             }
             table.bury();
@@ -561,6 +570,7 @@ impl Inner {
             table.asks.retain(|_, ask| ask.call != id);
             table.pending.remove(&id)
         });
+        self.used.store(self.now(), Ordering::Relaxed);
         match pending {
             Some(Pending { original, state: PendingState::Waiting { room, .. }, .. }) => {
                 room.send(Event::Response(message.with_id(&original, None)));
@@ -735,7 +745,8 @@ impl Table {
     /// Is there no room for another call? One that was cancelled frees its place, but as long as its answer may
     /// still come it must be remembered, and that is bounded too.
     fn is_full(&self, calls_max: usize) -> bool {
-        let waiting = || self.pending.values().filter(|pending| pending.is_waiting()).count();
+        let counts = |pending: &&Pending| pending.is_waiting() && pending.caller != OURSELVES;
+        let waiting = || self.pending.values().filter(counts).count();
         self.pending.len() >= calls_max && (self.pending.len() >= calls_max * 2 + 64 || waiting() >= calls_max)
     }
 

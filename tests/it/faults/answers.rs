@@ -63,13 +63,14 @@ async fn p1_p8_concurrent_writers_never_mix_lines_and_no_id_is_used_twice() {
     for writer in 0..8 {
         let client = Client::open(&hub, "/a/mcp").await;
         writers.push(tokio::spawn(async move {
-            for number in 0..20 {
-                let text = format!("{writer}-{number}-{}", "x".repeat([0, 10, 5_000, 200_000][number % 4]));
+            for number in 0..12 {
+                let text = format!("{writer}-{number}-{}", "x".repeat([0, 10, 5_000, 100_000][number % 4]));
                 let call = json!({ "jsonrpc": "2.0", "id": number, "method": "tools/call", "params": { "name": "echo", "arguments": { "text": text } } });
                 // Pretty-printed: line ends between all its tokens.
                 let body = serde_json::to_string_pretty(&call).unwrap().replace('\n', "\r\n");
                 let request = client.http.post(&client.url).header("content-type", "application/json");
                 let answer = answer(request.header("mcp-session-id", &client.session).body(body)).await;
+                assert!(!answer.last().is_null(), "{answer:?}");
                 assert_eq!((answer.tool_text(), &answer.last()["id"]), (text, &json!(number)));
             }
         }));
@@ -79,7 +80,7 @@ async fn p1_p8_concurrent_writers_never_mix_lines_and_no_id_is_used_twice() {
     }
     let requests: Vec<Value> = received(&log, "tools/call");
     let ids: HashSet<String> = requests.iter().map(|request| request["id"].to_string()).collect();
-    assert_eq!((requests.len(), ids.len()), (160, 160));
+    assert_eq!((requests.len(), ids.len()), (96, 96));
 }
 
 #[tokio::test]
