@@ -1,5 +1,6 @@
 //! The behaviour of hubward, seen from outside: one binary, one file per behaviour.
 
+mod audience;
 mod bodies;
 mod cancel;
 mod cli;
