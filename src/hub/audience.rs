@@ -105,7 +105,7 @@ impl Audience {
     }
 
     /// Takes a session out and ends it. Answers the resources that nobody subscribes to any more.
-    pub fn remove(&self, session: &Session, why: &str) -> Vec<String> {
+    pub fn remove(&self, session: &Arc<Session>, why: &str) -> Vec<String> {
         let orphans = {
             let mut members = self.members();
             members.sessions.remove(&session.id);

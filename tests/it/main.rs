@@ -11,6 +11,7 @@ mod isolation;
 mod limits;
 mod process;
 mod reload;
+mod reload_files;
 mod serve;
 mod sessions;
 mod sse;
