@@ -143,13 +143,16 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
             let Some(level) = level_of(message) else {
                 return Some(error(INVALID_PARAMS, "`level` must be one of the eight levels of RFC 5424"));
             };
+            if isolation == Isolation::Call && !keeps_own {
+                return Some(error(METHOD_NOT_FOUND, "each call may meet another process: there is no level to keep"));
+            }
             if keeps_own {
                 session.set_level(level);
                 return None;
             }
             let before = route.audience.level();
             let shared = match isolation::shared(route).await {
-                Ok(shared) if isolation == Isolation::Shared && shared.profile.can(&["logging"]) => shared,
+                Ok(shared) if shared.profile.can(&["logging"]) => shared,
                 Ok(_) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no logging")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };
@@ -165,14 +168,18 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
         method @ ("resources/subscribe" | "resources/unsubscribe") => {
             let on = method == "resources/subscribe";
             let Some(uri) = uri_of(message) else { return Some(error(INVALID_PARAMS, "`uri` must be a string")) };
+            if isolation == Isolation::Call && !keeps_own {
+                return Some(error(
+                    METHOD_NOT_FOUND,
+                    "each call may meet another process: none could be subscribed to",
+                ));
+            }
             if keeps_own {
                 session.subscribe(&uri, on);
                 return None;
             }
             let shared = match isolation::shared(route).await {
-                Ok(shared) if isolation == Isolation::Shared && shared.profile.can(&["resources", "subscribe"]) => {
-                    shared
-                }
+                Ok(shared) if shared.profile.can(&["resources", "subscribe"]) => shared,
                 Ok(_) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };
@@ -244,25 +251,23 @@ impl Calls {
         id: &Id,
         to: &mpsc::Sender<Event>,
     ) -> Result<Result<Forwarded, CallError>, Unavailable> {
-        let bridged = match &self.seat {
-            Some(seat) => seat.bridged().clone(),
-            None => {
-                let Some(seat) = self.wait_for_seat(id).await? else { return Ok(Ok(Forwarded::Cancelled)) };
-                let bridged = seat.bridged().clone();
-                self.session.uses(&bridged);
-                // The wait for a process is not the call's.
-                let now = Instant::now();
-                self.deadline = now + self.limit;
-                self.last_deadline = now + self.limit * RENEWALS_MAX;
-                self.seat = Some(seat);
-                bridged
-            }
-        };
+        let Some(mut bridged) = self.sit(id).await? else { return Ok(Ok(Forwarded::Cancelled)) };
         if self.was_cancelled(id) {
             return Ok(Ok(Forwarded::Cancelled));
         }
         self.route.serving.count_call();
-        Ok(bridged.connection.call(message, self.session.caller(), to).await.map(|reply| {
+        let mut sent = bridged.connection.call(message, self.session.caller(), to).await;
+        let lost = matches!(sent, Err(CallError::Lost { .. }));
+        if lost && self.replies.is_empty() && !self.session.ended.is_cancelled() {
+            // The process ended this instant, and nothing of the call has left us.
+            self.stand();
+            bridged = match self.sit(id).await? {
+                Some(bridged) => bridged,
+                None => return Ok(Ok(Forwarded::Cancelled)),
+            };
+            sent = bridged.connection.call(message, self.session.caller(), to).await;
+        }
+        Ok(sent.map(|reply| {
             // Dropped, the reply tells the process, in case it was cancelled in between.
             if self.was_cancelled(id) {
                 return Forwarded::Cancelled;
@@ -270,6 +275,28 @@ impl Calls {
             self.replies.push(reply);
             Forwarded::Sent
         }))
+    }
+
+    /// The connection of these calls; none where the client cancels the request before there is one.
+    async fn sit(&mut self, id: &Id) -> Result<Option<Arc<Bridged>>, Unavailable> {
+        if let Some(seat) = &self.seat {
+            return Ok(Some(seat.bridged().clone()));
+        }
+        let Some(seat) = self.wait_for_seat(id).await? else { return Ok(None) };
+        let bridged = seat.bridged().clone();
+        self.session.uses(&bridged);
+        // The wait for a process is not the call's.
+        let now = Instant::now();
+        self.deadline = now + self.limit;
+        self.last_deadline = now + self.limit * RENEWALS_MAX;
+        self.seat = Some(seat);
+        Ok(Some(bridged))
+    }
+
+    fn stand(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            self.session.used(seat.bridged());
+        }
     }
 
     /// A connection; none where the client cancels the request before there is one.
@@ -312,7 +339,7 @@ impl Calls {
         let event = tokio::select! {
             biased;
             event = self.events.recv() => event?,
-            () = self.session.ended.cancelled() => return None,
+            () = self.session.ended.cancelled() => return self.session_ended(),
             () = tokio::time::sleep_until(self.deadline.into()) => return self.time_out(),
         };
         match &event {
@@ -345,6 +372,14 @@ impl Calls {
         }
     }
 
+    /// Whoever still reads hears why there is no answer.
+    fn session_ended(&mut self) -> Option<Event> {
+        let id = self.open.pop()?;
+        self.route.serving.count_error();
+        let name: Arc<str> = self.route.name.as_str().into();
+        Some(Event::Failed { id, error: CallError::Ended { name, why: self.session.why() } })
+    }
+
     fn time_out(&mut self) -> Option<Event> {
         let id = self.open.pop()?;
         self.route.serving.count_error();
@@ -355,7 +390,8 @@ impl Calls {
         if let Some(bridged) = self.bridged() {
             bridged.connection.suspect();
         }
-        Some(Event::Failed { id, error: CallError::Timeout { name, limit: self.limit } })
+        let limit = if self.deadline < self.last_deadline { self.limit } else { self.limit * RENEWALS_MAX };
+        Some(Event::Failed { id, error: CallError::Timeout { name, limit } })
     }
 }
 

@@ -35,6 +35,8 @@ use crate::{
 
 /// Repeated `list_changed` notifications of one kind within this time become one (F29).
 const COALESCE: Duration = Duration::from_millis(250);
+/// How often it is looked whether a stream that has to close still owes an answer.
+const ANSWER_LOOK: Duration = Duration::from_millis(10);
 
 /// How the client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,7 @@ pub struct Session {
     state: Mutex<State>,
     /// Ends everything that belongs to the session.
     pub ended: CancellationToken,
+    why: OnceLock<Arc<str>>,
     /// HTTP+SSE: the client has left.
     gone: tokio::sync::Notify,
     /// Streams and calls that are open: such a session is not idle.
@@ -129,6 +132,7 @@ impl Session {
                 coalesced: HashMap::new(),
             }),
             ended: CancellationToken::new(),
+            why: OnceLock::new(),
             gone: tokio::sync::Notify::new(),
             busy: AtomicUsize::new(0),
             used: AtomicU64::new(0),
@@ -183,7 +187,7 @@ impl Session {
         }
     }
 
-    /// Puts a notification that is repeated in storms at the client's disposal, at most once per [`COALESCE`].
+    /// Puts a notification that is repeated in storms at the client's disposal, at most once per `COALESCE`.
     pub fn say_coalesced(self: &Arc<Self>, message: &Message) {
         let (method, bytes) = (message.method().to_owned(), message.bytes().clone());
         let mut state = self.state();
@@ -207,10 +211,11 @@ impl Session {
         }
     }
 
-    /// Tells the client to list again, because another process answers from now on.
-    pub fn announce_new_lists(self: &Arc<Self>, profile: &Profile) {
-        let announced = |family: &&str| profile.can(&[*family, "listChanged"]);
-        for family in ["tools", "prompts", "resources"].into_iter().filter(announced) {
+    /// Tells the client to list again, because another process answers from now on. Only what `initialize` promised
+    /// it would be told (2025-11-25, server/tools).
+    pub fn announce_new_lists(self: &Arc<Self>, promised: &Profile) {
+        for family in ["tools", "prompts", "resources"].into_iter().filter(|name| promised.can(&[name, "listChanged"]))
+        {
             let bytes = message::notification(&format!("notifications/{family}/list_changed"), None);
             if let Ok(Body::One(message)) = message::read_upstream(bytes) {
                 self.say_coalesced(&message);
@@ -340,15 +345,36 @@ impl Session {
         }
     }
 
-    /// Ends the session and all its work. Calls in flight are cancelled, its process is let go.
-    pub fn end(&self, why: &str) {
+    /// Closes the stream for what belongs to no call, as the mount or the hub goes. Where calls are answered on it
+    /// too (2024-11-05), after the last answer.
+    pub fn see_off(self: Arc<Self>) {
+        if self.transport == Transport::Streamable {
+            return self.streams(|streams| streams.detach(STANDALONE));
+        }
+        tokio::spawn(async move {
+            // One for the stream itself.
+            while self.busy.load(Ordering::Relaxed) > 1 {
+                tokio::time::sleep(ANSWER_LOOK).await;
+            }
+            self.streams(|streams| streams.detach(STANDALONE));
+        });
+    }
+
+    /// Ends the session and all its work. Calls in flight are cancelled, which is told on their streams; its process
+    /// is let go.
+    pub fn end(self: &Arc<Self>, why: &str) {
+        let _ = self.why.set(why.into());
         self.ended.cancel();
         if let Some(own) = self.own.swap(None) {
             own.connection.close(why);
         }
-        let mut state = self.state();
-        state.streams.detach_all();
-        state.asks.clear();
+        self.state().asks.clear();
+        self.clone().see_off();
+    }
+
+    /// Why it ended.
+    pub fn why(&self) -> Arc<str> {
+        self.why.get().cloned().unwrap_or_else(|| "its session ended".into())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -102,6 +102,7 @@ async fn post(
         Body::One(message) => (vec![message], false),
         Body::Batch(messages) => (messages, true),
     };
+    no_new_calls(house, &messages).map_err(refused)?;
     if batch {
         batch_allowed(&session, &messages).map_err(refused)?;
     }
@@ -179,6 +180,14 @@ pub async fn greet(route: &Arc<Route>, session: &Arc<Session>, message: &Message
     let result = profile.answer(session.revision(), offer(route.config.isolation));
     let id = message.id().ok_or_else(|| Refusal::BadRequest("`initialize` needs an id".into()))?;
     Ok(message::response(id, &result))
+}
+
+/// At shutdown calls under way may finish, which takes answers and cancellations; new ones are refused.
+pub fn no_new_calls(house: &House, messages: &[Message]) -> Result<(), Refusal> {
+    match house.draining.is_cancelled() && messages.iter().any(|message| message.kind() == Kind::Request) {
+        true => Err(Refusal::Draining),
+        false => Ok(()),
+    }
 }
 
 /// 2025-03-26 has batches; `initialize` may not be in one.

@@ -33,7 +33,9 @@ const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A client that was told to go may take this long.
 const DISCONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Requests answered at shutdown may take this long to reach the client.
+/// The last events and answers may take this long to reach their clients at shutdown,
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+/// and this long at least, for nobody tells when a socket has taken them.
 const FLUSH: Duration = Duration::from_millis(50);
 
 /// What a worker knows.
@@ -66,10 +68,21 @@ impl Front {
 
     /// Waits until all handlers have returned, or the deadline.
     pub async fn settled(&self, deadline: Instant) {
-        while self.open.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
+        self.until_zero(&self.open, deadline).await;
+    }
+
+    /// Waits until what was answered is on its way.
+    pub async fn flushed(&self) {
+        let deadline = Instant::now() + FLUSH_MAX;
+        self.until_zero(&self.open, deadline).await;
+        self.until_zero(&self.house.engine.streams, deadline).await;
+        tokio::time::sleep(FLUSH).await;
+    }
+
+    async fn until_zero(&self, count: &AtomicUsize, deadline: Instant) {
+        while count.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(FLUSH).await;
     }
 }
 

@@ -188,7 +188,7 @@ fn join(finals: Vec<Bytes>, batch: bool) -> Bytes {
     }
 }
 
-/// An event stream that the client reads until it ends, it leaves, or the hub shuts down.
+/// An event stream that the client reads until it ends or the client leaves. When the hub shuts down, sessions end it.
 ///
 /// `endpoint` opens the stream of 2024-11-05.
 pub fn events(
@@ -212,8 +212,7 @@ pub fn events(
         }
         Some((SseEvent::Data(data), (reader, counted)))
     });
-    let all = stream::iter(first).chain(rest).take_until(house.draining.clone().cancelled_owned());
-    let mut sse = Sse::from_infallible_stream(all).with_keep_alive(KEEP_ALIVE);
+    let mut sse = Sse::from_infallible_stream(stream::iter(first).chain(rest)).with_keep_alive(KEEP_ALIVE);
     if retry {
         sse = sse.with_retry_duration(RETRY);
     }
