@@ -9,13 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::poll_immediate;
 use tokio::sync::mpsc;
 
 use super::{
     audience::{Wish, level_of, uri_of},
     isolation::{self, Seat, seat},
     routes::Route,
-    session::{Busy, Session},
+    session::{Busy, Session, Waiting},
     upstream::Unavailable,
 };
 use crate::{
@@ -39,6 +40,8 @@ pub struct Calls {
     /// Cancel what is unfinished when they are dropped. They go before the seat, so that it knows.
     replies: Vec<Reply>,
     seat: Option<Seat>,
+    /// Until all are sent: what of them was cancelled.
+    waiting: Option<Waiting>,
     session: Arc<Session>,
     route: Arc<Route>,
     /// Requests without a final event.
@@ -48,6 +51,12 @@ pub struct Calls {
     deadline: Instant,
     last_deadline: Instant,
     _busy: Busy,
+}
+
+/// What became of a request that was to be forwarded.
+enum Forwarded {
+    Sent,
+    Cancelled,
 }
 
 /// Sends the messages of one body on their way. Answers with the calls whose responses are to come, if any.
@@ -73,6 +82,7 @@ pub async fn dispatch(
         events,
         replies: Vec::with_capacity(requests.len()),
         seat: None,
+        waiting: None,
         session: session.clone(),
         route: route.clone(),
         open: requests,
@@ -89,8 +99,12 @@ pub async fn dispatch(
         };
         let answer = match settle(route, session, message).await {
             Some(answer) => answer,
-            None => match calls.forward(message, &to).await {
-                Ok(Ok(())) => continue,
+            None => match calls.forward(message, id, &to).await {
+                Ok(Ok(Forwarded::Sent)) => continue,
+                Ok(Ok(Forwarded::Cancelled)) => {
+                    calls.finish(Some(id));
+                    continue;
+                }
                 Ok(Err(error)) => Event::Failed { id: id.clone(), error },
                 Err(unavailable) if alone => return Err(unavailable),
                 Err(unavailable) => Event::Response(unavailable_response(id, &unavailable)),
@@ -98,6 +112,7 @@ pub async fn dispatch(
         };
         let _ = to.try_send(answer);
     }
+    calls.waiting = None;
     Ok(Some(calls))
 }
 
@@ -118,19 +133,26 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
     let keeps_own = session.own.load().is_some() || isolation == Isolation::Session;
     match message.method() {
         "ping" => Some(done()),
+        // A process that was started now would be greeted without the client's own words (2024-11-05).
+        _ if session.greeting().is_none() => {
+            Some(error(INVALID_REQUEST, "the session is not initialized; `initialize` comes first"))
+        }
         "initialize" => Some(error(INVALID_REQUEST, "the session is initialized already")),
         method if method.starts_with("tasks/") => Some(error(METHOD_NOT_FOUND, "tasks are not offered here")),
         "logging/setLevel" => {
             let Some(level) = level_of(message) else {
                 return Some(error(INVALID_PARAMS, "`level` must be one of the eight levels of RFC 5424"));
             };
+            if isolation == Isolation::Call && !keeps_own {
+                return Some(error(METHOD_NOT_FOUND, "each call may meet another process: there is no level to keep"));
+            }
             if keeps_own {
                 session.set_level(level);
                 return None;
             }
             let before = route.audience.level();
             let shared = match isolation::shared(route).await {
-                Ok(shared) if isolation == Isolation::Shared && shared.profile.can(&["logging"]) => shared,
+                Ok(shared) if shared.profile.can(&["logging"]) => shared,
                 Ok(_) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no logging")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };
@@ -146,14 +168,18 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
         method @ ("resources/subscribe" | "resources/unsubscribe") => {
             let on = method == "resources/subscribe";
             let Some(uri) = uri_of(message) else { return Some(error(INVALID_PARAMS, "`uri` must be a string")) };
+            if isolation == Isolation::Call && !keeps_own {
+                return Some(error(
+                    METHOD_NOT_FOUND,
+                    "each call may meet another process: none could be subscribed to",
+                ));
+            }
             if keeps_own {
                 session.subscribe(&uri, on);
                 return None;
             }
             let shared = match isolation::shared(route).await {
-                Ok(shared) if isolation == Isolation::Shared && shared.profile.can(&["resources", "subscribe"]) => {
-                    shared
-                }
+                Ok(shared) if shared.profile.can(&["resources", "subscribe"]) => shared,
                 Ok(_) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };
@@ -198,6 +224,8 @@ async fn notify(route: &Arc<Route>, session: &Arc<Session>, message: &Message) {
         "notifications/cancelled" => {
             let Some(id) = member("requestId") else { return };
             let reason = "the client cancelled the request";
+            // In this order, or a request on its way from the one to the other would miss it.
+            session.cancel_waiting(&id);
             for bridged in session.in_use() {
                 bridged.connection.cancel(session.key, &id, reason);
             }
@@ -220,24 +248,74 @@ impl Calls {
     async fn forward(
         &mut self,
         message: &Message,
+        id: &Id,
         to: &mpsc::Sender<Event>,
-    ) -> Result<Result<(), CallError>, Unavailable> {
-        let bridged = match &self.seat {
-            Some(seat) => seat.bridged().clone(),
-            None => {
-                let seat = seat(&self.route, &self.session).await?;
-                let bridged = seat.bridged().clone();
-                self.session.uses(&bridged);
-                // The wait for a process is not the call's.
-                let now = Instant::now();
-                self.deadline = now + self.limit;
-                self.last_deadline = now + self.limit * RENEWALS_MAX;
-                self.seat = Some(seat);
-                bridged
-            }
-        };
+    ) -> Result<Result<Forwarded, CallError>, Unavailable> {
+        let Some(mut bridged) = self.sit(id).await? else { return Ok(Ok(Forwarded::Cancelled)) };
+        if self.was_cancelled(id) {
+            return Ok(Ok(Forwarded::Cancelled));
+        }
         self.route.serving.count_call();
-        Ok(bridged.connection.call(message, self.session.caller(), to).await.map(|reply| self.replies.push(reply)))
+        let mut sent = bridged.connection.call(message, self.session.caller(), to).await;
+        let lost = matches!(sent, Err(CallError::Lost { .. }));
+        if lost && self.replies.is_empty() && !self.session.ended.is_cancelled() {
+            // The process ended this instant, and nothing of the call has left us.
+            self.stand();
+            bridged = match self.sit(id).await? {
+                Some(bridged) => bridged,
+                None => return Ok(Ok(Forwarded::Cancelled)),
+            };
+            sent = bridged.connection.call(message, self.session.caller(), to).await;
+        }
+        Ok(sent.map(|reply| {
+            // Dropped, the reply tells the process, in case it was cancelled in between.
+            if self.was_cancelled(id) {
+                return Forwarded::Cancelled;
+            }
+            self.replies.push(reply);
+            Forwarded::Sent
+        }))
+    }
+
+    /// The connection of these calls; none where the client cancels the request before there is one.
+    async fn sit(&mut self, id: &Id) -> Result<Option<Arc<Bridged>>, Unavailable> {
+        if let Some(seat) = &self.seat {
+            return Ok(Some(seat.bridged().clone()));
+        }
+        let Some(seat) = self.wait_for_seat(id).await? else { return Ok(None) };
+        let bridged = seat.bridged().clone();
+        self.session.uses(&bridged);
+        // The wait for a process is not the call's.
+        let now = Instant::now();
+        self.deadline = now + self.limit;
+        self.last_deadline = now + self.limit * RENEWALS_MAX;
+        self.seat = Some(seat);
+        Ok(Some(bridged))
+    }
+
+    fn stand(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            self.session.used(seat.bridged());
+        }
+    }
+
+    /// A connection; none where the client cancels the request before there is one.
+    async fn wait_for_seat(&mut self, id: &Id) -> Result<Option<Seat>, Unavailable> {
+        let (route, session) = (self.route.clone(), self.session.clone());
+        let mut seat = std::pin::pin!(seat(&route, &session));
+        // Mostly it is there at once.
+        if let Some(seat) = poll_immediate(&mut seat).await {
+            return seat.map(Some);
+        }
+        let waiting = self.waiting.get_or_insert_with(|| session.waits(&self.open));
+        tokio::select! {
+            seat = seat => seat.map(Some),
+            () = waiting.cancelled(id) => Ok(None),
+        }
+    }
+
+    fn was_cancelled(&self, id: &Id) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.is_cancelled(id))
     }
 
     /// The connection the calls run on, if any is needed.
@@ -261,7 +339,7 @@ impl Calls {
         let event = tokio::select! {
             biased;
             event = self.events.recv() => event?,
-            () = self.session.ended.cancelled() => return None,
+            () = self.session.ended.cancelled() => return self.session_ended(),
             () = tokio::time::sleep_until(self.deadline.into()) => return self.time_out(),
         };
         match &event {
@@ -307,6 +385,14 @@ impl Calls {
         }
     }
 
+    /// Whoever still reads hears why there is no answer.
+    fn session_ended(&mut self) -> Option<Event> {
+        let id = self.open.pop()?;
+        self.route.serving.count_error();
+        let name: Arc<str> = self.route.name.as_str().into();
+        Some(Event::Failed { id, error: CallError::Ended { name, why: self.session.why() } })
+    }
+
     fn time_out(&mut self) -> Option<Event> {
         let id = self.open.pop()?;
         self.route.serving.count_error();
@@ -317,7 +403,8 @@ impl Calls {
         if let Some(bridged) = self.bridged() {
             bridged.connection.suspect();
         }
-        Some(Event::Failed { id, error: CallError::Timeout { name, limit: self.limit } })
+        let limit = if self.deadline < self.last_deadline { self.limit } else { self.limit * RENEWALS_MAX };
+        Some(Event::Failed { id, error: CallError::Timeout { name, limit } })
     }
 }
 

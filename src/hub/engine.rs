@@ -10,6 +10,7 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
 
@@ -23,6 +24,8 @@ pub struct Engine {
     pub sessions: AtomicUsize,
     /// Event streams that are open.
     pub streams: AtomicUsize,
+    /// Cancelled when the hub is to end at once: no process gets time to finish.
+    pub at_once: CancellationToken,
     /// Our own executable, which stands in for a command named `hubward`.
     pub executable: OnceLock<std::path::PathBuf>,
 }
@@ -35,6 +38,7 @@ impl Engine {
             limits: ArcSwap::from_pointee(limits),
             sessions: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
+            at_once: CancellationToken::new(),
             executable: OnceLock::new(),
         };
         if let Ok(path) = std::env::current_exe() {

@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, sync::Arc, time::Duration};
 
+use tokio_util::task::TaskTracker;
+
 use super::engine::Engine;
 use crate::{
     bridge::{
@@ -11,7 +13,7 @@ use crate::{
     config::{Name, UpstreamConfig},
     link::{
         connection::{Attribution, CallError, Connection, ConnectionWatch},
-        process::{self, Process, ProcessSpec},
+        process::{self, Exit, Process, ProcessSpec},
     },
     wire::Message,
 };
@@ -19,6 +21,8 @@ use crate::{
 /// How often a process that let a call time out is asked for a sign of life, and how long each time.
 const PROBES: u32 = 3;
 const PROBE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for the cause of a death during the start, which is worth more than a moment.
+const OBITUARY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Lines of stderr that accompany an error.
 pub const STDERR_LINES: usize = 50;
 
@@ -36,6 +40,8 @@ pub struct StartError {
     /// What the operator is told.
     pub full: String,
     pub stderr: Vec<String>,
+    /// The process was fine, but answered our greeting with an error.
+    pub refused: bool,
 }
 
 /// Everything a start needs.
@@ -45,15 +51,35 @@ pub struct StartSpec {
     pub engine: Arc<Engine>,
     pub attribution: Attribution,
     pub hello: Hello,
+    /// Told of the process before it is greeted.
+    pub spawned: Box<dyn FnOnce(Process)>,
+    /// Owns the wait for a process that did not get ready.
+    pub tasks: TaskTracker,
 }
 
 /// Ends a process whose start was given up.
-struct StopOnDrop(Option<Process>);
+struct StopOnDrop {
+    process: Option<Process>,
+    tasks: TaskTracker,
+    engine: Arc<Engine>,
+}
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        if let Some(process) = &self.0 {
-            process.stop();
+        let Some(process) = self.process.take() else { return };
+        let engine = self.engine.clone();
+        self.tasks.spawn_local(async move { stopped(&process, &engine).await });
+    }
+}
+
+/// Stops a process and waits for its end.
+async fn stopped(process: &Process, engine: &Engine) -> Exit {
+    process.stop();
+    tokio::select! {
+        exit = process.exited() => exit,
+        () = engine.at_once.cancelled() => {
+            process.kill();
+            process.exited().await
         }
     }
 }
@@ -73,8 +99,11 @@ pub async fn start(
         public: error.for_clients().to_owned(),
         full: error.to_string(),
         stderr: Vec::new(),
+        refused: false,
     })?;
-    let mut guard = StopOnDrop(Some(process.clone()));
+    (spec.spawned)(process.clone());
+    let mut guard =
+        StopOnDrop { process: Some(process.clone()), tasks: spec.tasks.clone(), engine: spec.engine.clone() };
     let obituary = {
         let process = process.clone();
         async move { process.exited().await.to_string() }
@@ -82,9 +111,16 @@ pub async fn start(
     let name: Arc<str> = spec.name.as_str().into();
     let calls_max = limits.calls_in_flight_max;
     let connection = Connection::open(name, link, &io, calls_max, spec.attribution, unsolicited, obituary);
-    let profile = greet(&connection, &spec.hello, config.start_timeout).await.map_err(|error| {
+    let greeted = greet(&connection, &spec.hello, config.start_timeout).await;
+    if let Err(HandshakeError::Call(CallError::Lost { .. })) = &greeted {
+        let _ = tokio::time::timeout(OBITUARY_WAIT_MAX, process.exited()).await;
+    }
+    let profile = greeted.map_err(|error| {
         let why = match &error {
-            HandshakeError::Call(CallError::Lost { why, .. }) => format!("{why} before it was ready"),
+            HandshakeError::Call(CallError::Lost { why, .. }) => {
+                let exit = process.exit().filter(|exit| !exit.stopped || exit.fault.is_some());
+                format!("{} before it was ready", exit.map_or_else(|| why.to_string(), |exit| exit.to_string()))
+            }
             HandshakeError::Call(CallError::Timeout { limit, .. }) => {
                 format!("did not answer `initialize` within {limit:?} (start_timeout)")
             }
@@ -96,31 +132,38 @@ pub async fn start(
             true => stderr.iter().rev().take(10).rev().map(|line| format!("\n{line}")).collect(),
             false => String::new(),
         };
-        StartError { public: format!("{why}{shown}"), full: format!("{why}{last}"), stderr }
+        let refused = matches!(error, HandshakeError::Refused(_));
+        StartError { public: format!("{why}{shown}"), full: format!("{why}{last}"), stderr, refused }
     })?;
-    guard.0 = None;
+    guard.process = None;
     let instance = Instance { process, watch: connection.watch() };
     Ok((Arc::new(Bridged { connection, profile: Arc::new(profile) }), instance))
 }
 
 impl Instance {
     /// Keeps watch until the process is gone, and answers whether that was our wish, and the cause.
-    pub async fn keep(&self) -> (bool, String) {
+    pub async fn keep(&self, engine: &Engine) -> (bool, String) {
         let asked = tokio::select! {
             biased;
-            () = self.watch.closing() => true,
-            () = self.watch.ended() => false,
+            // Who finds it dead lets go of it: that may come first, and makes a death no wish of ours.
+            () = self.watch.closing() => !self.watch.died(),
+            () = self.watch.ended() => !self.watch.died(),
+            () = engine.at_once.cancelled() => {
+                self.watch.close("was stopped: the hub is shutting down");
+                true
+            }
             () = self.unresponsive() => {
                 self.watch.close("does not respond");
                 self.process.kill();
                 false
             }
         };
-        self.process.stop();
-        let exit = self.process.exited().await;
-        let why = match self.watch.silent_for() {
-            _ if exit.stopped && !asked => "stopped responding or closed its output, and was stopped".to_owned(),
-            _ => exit.to_string(),
+        let exit = stopped(&self.process, engine).await;
+        let why = match exit {
+            Exit { stopped: true, fault: None, .. } if !asked => {
+                "stopped responding or closed its output, and was stopped".to_owned()
+            }
+            exit => exit.to_string(),
         };
         (asked, why)
     }

@@ -1,13 +1,17 @@
 //! Which connection serves which caller: `session`, `call`, `shared`.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    engine::Engine,
     lifecycle::{Effect, Event, Lifecycle},
     routes::Route,
     session::Session,
@@ -140,15 +144,10 @@ async fn bring_up_to_date(bridged: &Bridged, session: &Session) {
 /// A process of the pool for one call.
 async fn lease(route: &Route) -> Result<Lease, Unavailable> {
     let pool = &route.serving.pool;
-    let wait = tokio::time::timeout(route.config.start_timeout, pool.permits.clone().acquire_owned());
-    let busy = || {
-        let reason = format!("all {} processes are busy (process_max)", route.config.process_max);
+    let permit = pool.permit(route.config.start_timeout).await.map_err(|also| {
+        let reason = format!("all {} processes are busy (process_max){also}", route.config.process_max);
         Unavailable::new(&route.name, &reason, Some(Duration::from_secs(1)))
-    };
-    let permit = match wait.await {
-        Ok(Ok(permit)) => permit,
-        _ => return Err(busy()),
-    };
+    })?;
     let bridged = match pool.take() {
         Some(bridged) => bridged,
         None => route.upstream.connect(None).await?,
@@ -160,11 +159,25 @@ async fn lease(route: &Route) -> Result<Lease, Unavailable> {
 pub struct Pool {
     idle: Mutex<Vec<Arc<Bridged>>>,
     permits: Arc<Semaphore>,
+    /// Calls that wait for a permit.
+    waiting: AtomicUsize,
+    engine: Arc<Engine>,
 }
 
 impl Pool {
-    pub fn new(process_max: usize) -> Arc<Pool> {
-        Arc::new(Pool { idle: Mutex::default(), permits: Arc::new(Semaphore::new(process_max)) })
+    pub fn new(process_max: usize, engine: Arc<Engine>) -> Arc<Pool> {
+        let permits = Arc::new(Semaphore::new(process_max));
+        Arc::new(Pool { idle: Mutex::default(), permits, waiting: AtomicUsize::new(0), engine })
+    }
+
+    /// Waits for the right to lease a process. Fails with what is to be said beside "busy".
+    async fn permit(&self, patience: Duration) -> Result<OwnedSemaphorePermit, &'static str> {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        let _place = Place::take(&self.waiting, self.engine.limits.load().queue_max)?;
+        let wait = tokio::time::timeout(patience, self.permits.clone().acquire_owned());
+        wait.await.map_or(Err(""), |permit| permit.map_err(|_| ""))
     }
 
     /// Takes over a changed `process_max`. Leases that exceed it run out.
@@ -200,6 +213,25 @@ impl Pool {
     /// Lets go of all that wait.
     pub fn clear(&self) {
         self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+    }
+}
+
+/// A place in the queue for a permit.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize, queue_max: usize) -> Result<Place<'a>, &'static str> {
+        let place = Place(waiting);
+        match waiting.fetch_add(1, Ordering::Relaxed) < queue_max {
+            true => Ok(place),
+            false => Err(", and too many calls wait for one (queue_max)"),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use super::{audience::Audience, isolation::Pool, upstream::UpstreamHandle};
+use super::{audience::Audience, engine::Engine, isolation::Pool, upstream::UpstreamHandle};
 use crate::{
     bridge::{Bridged, Profile},
     config::{Name, UpstreamConfig},
@@ -50,10 +50,10 @@ pub struct Serving {
 }
 
 impl Serving {
-    pub fn new(process_max: usize) -> Arc<Serving> {
+    pub fn new(process_max: usize, engine: Arc<Engine>) -> Arc<Serving> {
         Arc::new(Serving {
             connection: ArcSwapOption::empty(),
-            pool: Pool::new(process_max),
+            pool: Pool::new(process_max, engine),
             profile: ArcSwapOption::empty(),
             status: ArcSwap::default(),
             notice: ArcSwapOption::empty(),

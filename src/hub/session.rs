@@ -35,6 +35,8 @@ use crate::{
 
 /// Repeated `list_changed` notifications of one kind within this time become one (F29).
 const COALESCE: Duration = Duration::from_millis(250);
+/// How often it is looked whether a stream that has to close still owes an answer.
+const ANSWER_LOOK: Duration = Duration::from_millis(10);
 
 /// How the client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,7 @@ pub struct Session {
     state: Mutex<State>,
     /// Ends everything that belongs to the session.
     pub ended: CancellationToken,
+    why: OnceLock<Arc<str>>,
     /// HTTP+SSE: the client has left.
     gone: tokio::sync::Notify,
     /// Streams and calls that are open: such a session is not idle.
@@ -87,6 +90,8 @@ struct State {
     asks: HashMap<u64, (Arc<Bridged>, u64)>,
     /// Connections with calls of this session on them, one entry per POST.
     in_use: Vec<Arc<Bridged>>,
+    /// Requests that wait for a process, one entry per POST.
+    waiting: Vec<Arc<Unsent>>,
     /// What a new process has to be told again.
     level: Option<Level>,
     subscriptions: BTreeSet<String>,
@@ -107,6 +112,15 @@ pub struct Listen {
 
 /// Keeps a session from being idle.
 pub struct Busy(Arc<Session>);
+
+/// Requests that no process has heard of yet, and what tells each that its client wants it no more.
+type Unsent = Vec<(Id, CancellationToken)>;
+
+/// Requests of one POST that can be cancelled although they wait for a process.
+pub struct Waiting {
+    session: Arc<Session>,
+    unsent: Arc<Unsent>,
+}
 
 impl Session {
     pub fn new(transport: Transport, events_max: usize, bytes_max: usize) -> Option<Arc<Session>> {
@@ -134,12 +148,14 @@ impl Session {
                 streams: Streams::new(limits),
                 asks: HashMap::new(),
                 in_use: Vec::new(),
+                waiting: Vec::new(),
                 level: None,
                 subscriptions: BTreeSet::new(),
                 listens: Vec::new(),
                 coalesced: HashMap::new(),
             }),
             ended: CancellationToken::new(),
+            why: OnceLock::new(),
             gone: tokio::sync::Notify::new(),
             busy: AtomicUsize::new(0),
             used: AtomicU64::new(0),
@@ -234,7 +250,7 @@ impl Session {
         self.pass_on(&mut self.state(), message);
     }
 
-    /// Puts a notification that is repeated in storms at the client's disposal, at most once per [`COALESCE`].
+    /// Puts a notification that is repeated in storms at the client's disposal, at most once per `COALESCE`.
     pub fn say_coalesced(self: &Arc<Self>, message: &Message) {
         let (method, message) = (message.method().to_owned(), message.clone());
         let mut state = self.state();
@@ -258,10 +274,11 @@ impl Session {
         }
     }
 
-    /// Tells the client to list again, because another process answers from now on.
-    pub fn announce_new_lists(self: &Arc<Self>, profile: &Profile) {
-        let announced = |family: &&str| profile.can(&[*family, "listChanged"]);
-        for family in ["tools", "prompts", "resources"].into_iter().filter(announced) {
+    /// Tells the client to list again, because another process answers from now on. Only what `initialize` promised
+    /// it would be told (2025-11-25, server/tools).
+    pub fn announce_new_lists(self: &Arc<Self>, promised: &Profile) {
+        for family in ["tools", "prompts", "resources"].into_iter().filter(|name| promised.can(&[name, "listChanged"]))
+        {
             let bytes = message::notification(&format!("notifications/{family}/list_changed"), None);
             if let Ok(Body::One(message)) = message::read_upstream(bytes) {
                 self.say_coalesced(&message);
@@ -326,6 +343,20 @@ impl Session {
         self.state().in_use.clone()
     }
 
+    /// Requests of a POST have to wait.
+    pub fn waits(self: &Arc<Self>, ids: &[Id]) -> Waiting {
+        let unsent: Arc<Unsent> = Arc::new(ids.iter().map(|id| (id.clone(), CancellationToken::new())).collect());
+        self.state().waiting.push(unsent.clone());
+        Waiting { session: self.clone(), unsent }
+    }
+
+    /// The client cancels a request that may still wait.
+    pub fn cancel_waiting(&self, id: &Id) {
+        let state = self.state();
+        let cancelled = state.waiting.iter().flat_map(|unsent| unsent.iter()).filter(|(waiting, _)| waiting == id);
+        cancelled.for_each(|(_, token)| token.cancel());
+    }
+
     pub fn level(&self) -> Option<Level> {
         self.state().level
     }
@@ -377,15 +408,36 @@ impl Session {
         }
     }
 
-    /// Ends the session and all its work. Calls in flight are cancelled, its process is let go.
-    pub fn end(&self, why: &str) {
+    /// Closes the stream for what belongs to no call, as the mount or the hub goes. Where calls are answered on it
+    /// too (2024-11-05), after the last answer.
+    pub fn see_off(self: Arc<Self>) {
+        if self.transport == Transport::Streamable {
+            return self.streams(|streams| streams.detach(STANDALONE));
+        }
+        tokio::spawn(async move {
+            // One for the stream itself.
+            while self.busy.load(Ordering::Relaxed) > 1 {
+                tokio::time::sleep(ANSWER_LOOK).await;
+            }
+            self.streams(|streams| streams.detach(STANDALONE));
+        });
+    }
+
+    /// Ends the session and all its work. Calls in flight are cancelled, which is told on their streams; its process
+    /// is let go.
+    pub fn end(self: &Arc<Self>, why: &str) {
+        let _ = self.why.set(why.into());
         self.ended.cancel();
         if let Some(own) = self.own.swap(None) {
             own.connection.close(why);
         }
-        let mut state = self.state();
-        state.streams.detach_all();
-        state.asks.clear();
+        self.state().asks.clear();
+        self.clone().see_off();
+    }
+
+    /// Why it ended.
+    pub fn why(&self) -> Arc<str> {
+        self.why.get().cloned().unwrap_or_else(|| "its session ended".into())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -400,6 +452,26 @@ impl Listen {
             let rest = uri.strip_prefix(whole.trim_end_matches('/'));
             uri == whole || rest.is_some_and(|rest| rest.starts_with(['/', '#', '?']))
         })
+    }
+}
+
+impl Waiting {
+    /// Resolves when the client cancels the request.
+    pub async fn cancelled(&self, id: &Id) {
+        match self.unsent.iter().find(|(waiting, _)| waiting == id) {
+            Some((_, token)) => token.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub fn is_cancelled(&self, id: &Id) -> bool {
+        self.unsent.iter().any(|(waiting, token)| waiting == id && token.is_cancelled())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.session.state().waiting.retain(|unsent| !Arc::ptr_eq(unsent, &self.unsent));
     }
 }
 

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     audience::{Audience, Level},
     engine::Engine,
-    instance::{self, Instance, STDERR_LINES, StartError, StartSpec},
+    instance::{self, STDERR_LINES, StartError, StartSpec},
     isolation::jitter,
     lifecycle::{Effect, Event, Lifecycle, Phase},
     routes::{Serving, State, UpstreamStatus},
@@ -56,15 +56,11 @@ type Outcome = Result<Arc<Bridged>, Unavailable>;
 
 /// A caller found no live connection.
 #[derive(Message)]
-#[rtype(result = "Outcome")]
+#[rtype(result = "()")]
 struct Connect {
     /// Isolation `session`: whose own process it shall be.
     session: Option<Arc<Session>>,
-}
-
-/// Whom a start is for.
-struct Waiting {
-    session: Option<Arc<Session>>,
+    /// Closed when the caller has left.
     waiter: oneshot::Sender<Outcome>,
 }
 
@@ -107,7 +103,8 @@ pub struct Proved {
 #[derive(Message)]
 #[rtype(result = "()")]
 enum Told {
-    Started { number: u64, bridged: Arc<Bridged>, process: Process, watch: ConnectionWatch },
+    Spawned { number: u64, process: Process },
+    Started { number: u64, bridged: Arc<Bridged>, watch: ConnectionWatch },
     StartFailed { number: u64, error: StartError },
     GivenUp { number: u64 },
     Lost { number: u64, asked: bool, why: String, stderr: Vec<String> },
@@ -120,6 +117,8 @@ pub struct UpstreamSpec {
     pub engine: Arc<Engine>,
     pub serving: Arc<Serving>,
     pub audience: Arc<Audience>,
+    /// No process starts before this is cancelled.
+    pub free: CancellationToken,
     pub proved: Recipient<Proved>,
     pub tether: Tether,
     /// Owns the tasks that wait for processes.
@@ -133,12 +132,16 @@ pub struct Upstream {
     last_instance: u64,
     /// Callers of a shared upstream, until it is ready.
     waiters: VecDeque<oneshot::Sender<Outcome>>,
+    /// Callers of the other isolations, until a process that is ending has made room.
+    queue: VecDeque<Connect>,
     proving: bool,
     retiring: Option<Retire>,
     since: SystemTime,
     stderr: Vec<String>,
     /// What callers are told of the last trouble.
     public: Option<String>,
+    /// Cancelled when nobody can be served any more by what is starting.
+    starts: CancellationToken,
     /// Cancelled with the actor, panics included: no process survives it.
     alive: CancellationToken,
 }
@@ -147,7 +150,12 @@ pub struct Upstream {
 struct Running {
     /// Whom the start was for; none for a shared process.
     waiter: Option<oneshot::Sender<Outcome>>,
-    ready: Option<(Process, ConnectionWatch)>,
+    /// Whose process it is, in isolation `session`.
+    session: Weak<Session>,
+    /// Ends a start that nobody waits for.
+    given_up: CancellationToken,
+    process: Option<Process>,
+    ready: Option<ConnectionWatch>,
 }
 
 /// The way to an Upstream, for those who know no actors.
@@ -172,6 +180,11 @@ impl UpstreamHandle {
         UpstreamHandle { name: name.clone(), address: None, patience: Duration::ZERO, absent: why }
     }
 
+    #[cfg(test)]
+    pub fn poison(&self) {
+        self.address.as_ref().expect("an actor").do_send(Poison);
+    }
+
     /// The same way with changed timeouts.
     pub fn with(self, config: &UpstreamConfig) -> UpstreamHandle {
         UpstreamHandle { patience: config.start_timeout * 2, ..self }
@@ -183,10 +196,16 @@ impl UpstreamHandle {
             return Err(Unavailable::new(&self.name, self.absent, None));
         };
         let soon = Some(Duration::from_secs(1));
-        match tokio::time::timeout(self.patience, address.send(Connect { session: session.cloned() })).await {
-            Ok(Ok(outcome)) => outcome,
+        // The actor keeps one end only, so that it sees a caller leave.
+        let (waiter, outcome) = oneshot::channel();
+        let connected = async {
+            address.send(Connect { session: session.cloned(), waiter }).await.ok()?;
+            outcome.await.ok()
+        };
+        match tokio::time::timeout(self.patience, connected).await {
+            Ok(Some(outcome)) => outcome,
             // The actor is being rebuilt, or was retired this instant.
-            Ok(Err(_)) => Err(Unavailable::new(&self.name, "it is being replaced", soon)),
+            Ok(None) => Err(Unavailable::new(&self.name, "it is being replaced", soon)),
             Err(_) => Err(Unavailable::new(&self.name, "it is still starting", soon)),
         }
     }
@@ -200,11 +219,13 @@ impl Upstream {
             instances: HashMap::new(),
             last_instance: 0,
             waiters: VecDeque::new(),
+            queue: VecDeque::new(),
             proving: false,
             retiring: None,
             since: SystemTime::now(),
             stderr: Vec::new(),
             public: None,
+            starts: CancellationToken::new(),
             alive: CancellationToken::new(),
         }
     }
@@ -252,6 +273,34 @@ impl Upstream {
         self.spec.config.start == Start::Eager || !self.spec.audience.subscribed().is_empty()
     }
 
+    /// Starts a process for one caller, if there is room or soon will be.
+    fn seat(&mut self, connect: Connect, context: &mut Context<Self>) {
+        let soon = Some(Duration::from_secs(1));
+        let refused = |reason: &str| Err(Unavailable::new(&self.spec.name, reason, soon));
+        if self.life.processes() >= self.spec.config.process_max {
+            let over = |running: &&Running| running.ready.as_ref().is_some_and(ConnectionWatch::is_over);
+            match self.queue.len() < self.instances.values().filter(over).count() {
+                true => self.queue.push_back(connect),
+                false => drop(connect.waiter.send(refused("all its processes are in use (process_max)"))),
+            }
+            return;
+        }
+        match self.step(Event::Wanted, context) {
+            Some(Effect::Spawn) => self.spawn(Some(connect), context),
+            Some(Effect::Refuse { after }) => drop(connect.waiter.send(Err(self.unavailable(after)))),
+            _ => drop(connect.waiter.send(Err(Unavailable::new(&self.spec.name, "it is starting", soon)))),
+        }
+    }
+
+    /// A process has gone: the next in the queue has its room.
+    fn serve_queue(&mut self, context: &mut Context<Self>) {
+        self.queue.retain(|connect| !connect.waiter.is_closed());
+        while self.life.processes() < self.spec.config.process_max && self.retiring.is_none() {
+            let Some(connect) = self.queue.pop_front() else { return };
+            self.seat(connect, context);
+        }
+    }
+
     fn refuse_waiters(&mut self, after: Option<Duration>) {
         let error = self.unavailable(after);
         self.waiters.drain(..).for_each(|waiter| drop(waiter.send(Err(error.clone()))));
@@ -270,10 +319,10 @@ impl Upstream {
         Unavailable::new(&self.spec.name, &reason, after)
     }
 
-    fn spawn(&mut self, waiting: Option<Waiting>, context: &mut Context<Self>) {
+    fn spawn(&mut self, caller: Option<Connect>, context: &mut Context<Self>) {
         self.last_instance += 1;
         let number = self.last_instance;
-        let session = waiting.as_ref().and_then(|waiting| waiting.session.as_ref());
+        let session = caller.as_ref().and_then(|caller| caller.session.as_ref());
         let (hello, attribution) = match self.isolation() {
             Isolation::Session => {
                 let greeting = session.and_then(|session| session.greeting());
@@ -282,28 +331,44 @@ impl Upstream {
             Isolation::Call => (Hello::single_calls(), Attribution::Strangers),
             Isolation::Shared => (Hello::shared(), Attribution::Strangers),
         };
+        let address = context.address();
         let spec = StartSpec {
             name: self.spec.name.clone(),
             config: self.spec.config.clone(),
             engine: self.spec.engine.clone(),
             attribution,
             hello,
+            spawned: Box::new({
+                let address = address.clone();
+                move |process| drop(address.try_send(Told::Spawned { number, process }))
+            }),
+            tasks: self.spec.tasks.clone(),
         };
         let unsolicited = self.listener(session);
-        let (address, alive) = (context.address(), self.alive.clone());
+        let (engine, alive, starts) = (self.spec.engine.clone(), self.alive.clone(), self.starts.clone());
         // Where the caller of a start leaves, the start is given up.
-        let (given_up, mut gone) = oneshot::channel::<()>();
-        let waiter = waiting.map(|waiting| watch_closed(waiting.waiter, given_up));
-        self.instances.insert(number, Running { waiter, ready: None });
+        let given_up = CancellationToken::new();
+        let owner = session.map(Arc::downgrade).unwrap_or_default();
+        let waiter = caller.map(|caller| watch_closed(caller.waiter, given_up.clone()));
+        let running = Running { waiter, session: owner, given_up: given_up.clone(), process: None, ready: None };
+        self.instances.insert(number, running);
         tracing::info!(upstream = %self.spec.name, instance = number, "starting");
+        let free = self.spec.free.clone();
         self.spec.tasks.spawn_local(async move {
+            let start = async {
+                free.cancelled().await;
+                instance::start(spec, unsolicited).await
+            };
             let started = tokio::select! {
-                started = instance::start(spec, unsolicited) => started,
-                () = alive.cancelled() => return,
-                Ok(()) = &mut gone => {
-                    let _ = address.send(Told::GivenUp { number }).await;
-                    return;
-                }
+                started = start => Some(started),
+                () = alive.cancelled() => None,
+                () = starts.cancelled() => None,
+                () = engine.at_once.cancelled() => None,
+                () = given_up.cancelled() => None,
+            };
+            let Some(started) = started else {
+                let _ = address.send(Told::GivenUp { number }).await;
+                return;
             };
             let (bridged, instance) = match started {
                 Ok(started) => started,
@@ -312,16 +377,16 @@ impl Upstream {
                     return;
                 }
             };
-            let Instance { process, watch } = &instance;
-            let told = Told::Started { number, bridged, process: process.clone(), watch: watch.clone() };
+            let watch = &instance.watch;
+            let told = Told::Started { number, bridged, watch: watch.clone() };
             if address.send(told).await.is_err() {
                 watch.close("its supervisor ended");
             }
             let (asked, why) = tokio::select! {
-                end = instance.keep() => end,
+                end = instance.keep(&engine) => end,
                 () = alive.cancelled() => {
                     watch.close("its supervisor ended");
-                    instance.keep().await
+                    instance.keep(&engine).await
                 }
             };
             let stderr = instance.process.stderr_tail(STDERR_LINES);
@@ -343,18 +408,12 @@ impl Upstream {
         }
     }
 
-    fn started(
-        &mut self,
-        number: u64,
-        bridged: Arc<Bridged>,
-        process: Process,
-        watch: ConnectionWatch,
-        context: &mut Context<Self>,
-    ) {
-        tracing::info!(upstream = %self.spec.name, instance = number, pid = process.pid(), "ready");
+    fn started(&mut self, number: u64, bridged: Arc<Bridged>, watch: ConnectionWatch, context: &mut Context<Self>) {
         self.step(Event::Ready, context);
         let Some(running) = self.instances.get_mut(&number) else { return };
-        running.ready = Some((process, watch));
+        let pid = running.process.as_ref().map(Process::pid);
+        tracing::info!(upstream = %self.spec.name, instance = number, pid, "ready");
+        running.ready = Some(watch);
         let waiter = running.waiter.take();
         self.spec.serving.profile.store(Some(bridged.profile.clone()));
         self.proof(Ok(()));
@@ -384,6 +443,15 @@ impl Upstream {
     fn start_failed(&mut self, number: u64, error: StartError, context: &mut Context<Self>) {
         tracing::warn!(upstream = %self.spec.name, instance = number, reason = %error.full, "did not start");
         let waiter = self.instances.remove(&number).and_then(|running| running.waiter);
+        let waiter = match waiter {
+            // What it refused is this client's own greeting; others may be welcome.
+            Some(waiter) if error.refused && self.isolation() == Isolation::Session => {
+                self.life.forget_start();
+                let _ = waiter.send(Err(Unavailable::new(&self.spec.name, &error.public, None)));
+                return self.serve_queue(context);
+            }
+            waiter => waiter,
+        };
         self.public = Some(error.public);
         self.stderr = error.stderr;
         let effect = self.step(Event::StartFailed(error.full.clone()), context);
@@ -396,6 +464,7 @@ impl Upstream {
         }
         self.refuse_waiters(after);
         self.proof(Err(error.full));
+        self.serve_queue(context);
     }
 
     fn lost(&mut self, number: u64, asked: bool, why: String, stderr: Vec<String>, context: &mut Context<Self>) {
@@ -418,21 +487,27 @@ impl Upstream {
             }
             self.serve_waiters(context);
         }
+        self.serve_queue(context);
     }
 
     fn proof(&mut self, outcome: Result<(), String>) {
         if std::mem::take(&mut self.proving) {
             let proved = Proved { name: self.spec.name.clone(), number: self.spec.tether.number, outcome };
-            if self.spec.proved.try_send(proved).is_err() {
-                tracing::error!(upstream = %self.spec.name, "the hub does not listen");
+            // The Hub may be reading a file while many have something to say.
+            if let Err(SendError::Full(proved)) = self.spec.proved.try_send(proved) {
+                let hub = self.spec.proved.clone();
+                actix::spawn(async move { hub.send(proved).await });
             }
         }
     }
 
     /// Publishes the state for all to see.
     fn tell(&self) {
+        let config = &self.spec.config;
         let state = match self.life.phase() {
             _ if self.retiring.is_some() => State::Retiring,
+            _ if !config.enabled => State::Disabled,
+            _ if config.unavailable.is_some() => State::Failed,
             Phase::Idle => State::Idle,
             Phase::Starting => State::Starting,
             Phase::Ready => State::Ready,
@@ -444,33 +519,61 @@ impl Upstream {
             Phase::Waiting { until, .. } => Some(until.saturating_duration_since(Instant::now())),
             _ => None,
         };
-        let ready = self.instances.values().filter_map(|running| running.ready.as_ref());
-        let mut pids: Vec<u32> = ready.map(|(process, _)| process.pid()).collect();
+        let reason = match (config.enabled, &config.unavailable) {
+            (false, _) => Some("disabled in the configuration"),
+            (true, Some(missing)) => Some(missing.as_str()),
+            (true, None) => self.life.reason(),
+        };
+        let ready = self.instances.values().filter(|running| running.ready.is_some());
+        let mut pids: Vec<u32> = ready.filter_map(|running| Some(running.process.as_ref()?.pid())).collect();
         pids.sort_unstable();
+        // A slow start says what it waits for (F27); else the last trouble is of interest.
+        let newest =
+            self.instances.iter().max_by_key(|(number, _)| **number).and_then(|(_, running)| running.process.as_ref());
+        let stderr = match newest {
+            Some(process) if state == State::Starting => process.stderr_tail(STDERR_LINES),
+            _ => self.stderr.clone(),
+        };
         self.spec.serving.status.store(Arc::new(UpstreamStatus {
             state,
-            reason: self.life.reason().map(str::to_owned),
+            reason: reason.map(str::to_owned),
             since: Some(self.since),
             pids,
             restarts: self.life.restarts(),
             retry_in,
-            stderr: self.stderr.clone(),
+            stderr,
         }));
     }
 
     fn tick(&mut self, context: &mut Context<Self>) {
         if let Some(retire) = &self.retiring {
             let over = Instant::now() >= retire.deadline;
-            for (_, watch) in self.instances.values().filter_map(|running| running.ready.as_ref()) {
-                let done = watch.in_flight() == 0 && !(retire.pinned && self.isolation() == Isolation::Session);
-                if over || done {
-                    watch.close(retire.why);
+            let pinned = retire.pinned && self.isolation() == Isolation::Session;
+            let profile = self.spec.serving.profile.load_full().filter(|_| pinned);
+            for running in self.instances.values() {
+                match &running.ready {
+                    Some(watch) if !watch.is_over() && (over || (watch.in_flight() == 0 && !pinned)) => {
+                        watch.close(retire.why);
+                        // From here on another process answers the session, perhaps with other lists.
+                        if let (Some(session), Some(profile)) = (running.session.upgrade(), &profile) {
+                            session.announce_new_lists(profile);
+                        }
+                    }
+                    None if over || running.waiter.is_none() => running.given_up.cancel(),
+                    _ => {}
                 }
+            }
+            // Nobody can be served by what is starting now.
+            if over || !retire.pinned {
+                self.starts.cancel();
             }
             if self.instances.is_empty() {
                 context.stop();
             }
             return;
+        }
+        if *self.life.phase() == Phase::Starting {
+            self.tell();
         }
         let idle_timeout = self.spec.config.idle_timeout;
         if idle_timeout.is_zero() || self.instances.is_empty() {
@@ -483,10 +586,9 @@ impl Upstream {
                 let used = self.spec.config.start == Start::Eager
                     || !audience.subscribed().is_empty()
                     || audience.all().iter().any(|session| session.streams(|streams| streams.is_read()));
-                for (_, watch) in self.instances.values().filter_map(|running| running.ready.as_ref()) {
-                    if !used && watch.in_flight() == 0 && watch.unused_for() > idle_timeout && !watch.is_over() {
-                        self.spec.serving.connection.store(None);
-                        watch.close("was idle");
+                for watch in self.instances.values().filter_map(|running| running.ready.as_ref()) {
+                    if !used && watch.unused_for() > idle_timeout && !watch.is_over() {
+                        watch.close_unused("was idle");
                     }
                 }
             }
@@ -496,12 +598,12 @@ impl Upstream {
     }
 }
 
-/// Passes a waiter's outcome on, and tells when it left.
-fn watch_closed(mut waiter: oneshot::Sender<Outcome>, given_up: oneshot::Sender<()>) -> oneshot::Sender<Outcome> {
+/// Passes a waiter's outcome on, and gives the start up when it left.
+fn watch_closed(mut waiter: oneshot::Sender<Outcome>, given_up: CancellationToken) -> oneshot::Sender<Outcome> {
     let (to, from) = oneshot::channel();
     tokio::task::spawn_local(async move {
         tokio::select! {
-            () = waiter.closed() => drop(given_up.send(())),
+            () = waiter.closed() => given_up.cancel(),
             outcome = from => {
                 if let Ok(outcome) = outcome {
                     let _ = waiter.send(outcome);
@@ -540,39 +642,29 @@ impl Drop for Upstream {
 }
 
 impl Handler<Connect> for Upstream {
-    type Result = ResponseFuture<Outcome>;
+    type Result = ();
 
-    fn handle(&mut self, connect: Connect, context: &mut Self::Context) -> Self::Result {
-        let (waiter, outcome) = oneshot::channel();
+    fn handle(&mut self, connect: Connect, context: &mut Self::Context) {
         let soon = Some(Duration::from_secs(1));
-        let name = self.spec.name.clone();
-        let refused = |reason: &str, after| Err(Unavailable::new(&name, reason, after));
+        let refused = |reason: &str| Err(Unavailable::new(&self.spec.name, reason, soon));
         if self.retiring.is_some() {
-            let _ = waiter.send(refused("it is being replaced", soon));
+            let _ = connect.waiter.send(refused("it is being replaced"));
         } else if self.is_shared() {
+            self.waiters.retain(|waiter| !waiter.is_closed());
             match self.spec.serving.connection.load_full().filter(|now| !now.connection.is_over()) {
-                Some(ready) => drop(waiter.send(Ok(ready))),
+                Some(ready) => drop(connect.waiter.send(Ok(ready))),
                 None if self.waiters.len() >= self.spec.engine.limits.load().queue_max => {
-                    drop(waiter.send(refused("too many calls wait for it to start (queue_max)", soon)));
+                    drop(connect.waiter.send(refused("too many calls wait for it to start (queue_max)")));
                 }
                 None => {
-                    self.waiters.push_back(waiter);
+                    self.waiters.push_back(connect.waiter);
                     self.serve_waiters(context);
                 }
             }
-        } else if self.life.processes() >= self.spec.config.process_max {
-            let _ = waiter.send(refused("all its processes are in use (process_max)", soon));
         } else {
-            match self.step(Event::Wanted, context) {
-                Some(Effect::Spawn) => self.spawn(Some(Waiting { session: connect.session, waiter }), context),
-                Some(Effect::Refuse { after }) => drop(waiter.send(Err(self.unavailable(after)))),
-                _ => drop(waiter.send(refused("it is starting", soon))),
-            }
+            self.seat(connect, context);
         }
         self.tell();
-        Box::pin(
-            async move { outcome.await.unwrap_or_else(|_| Err(Unavailable::new(&name, "its supervisor ended", soon))) },
-        )
     }
 }
 
@@ -581,11 +673,17 @@ impl Handler<Told> for Upstream {
 
     fn handle(&mut self, told: Told, context: &mut Self::Context) {
         match told {
-            Told::Started { number, bridged, process, watch } => self.started(number, bridged, process, watch, context),
+            Told::Spawned { number, process } => {
+                if let Some(running) = self.instances.get_mut(&number) {
+                    running.process = Some(process);
+                }
+            }
+            Told::Started { number, bridged, watch } => self.started(number, bridged, watch, context),
             Told::StartFailed { number, error } => self.start_failed(number, error, context),
             Told::GivenUp { number } => {
                 self.instances.remove(&number);
                 self.life.forget_start();
+                self.serve_queue(context);
             }
             Told::Lost { number, asked, why, stderr } => self.lost(number, asked, why, stderr, context),
         }
@@ -611,7 +709,10 @@ impl Handler<Retire> for Upstream {
     fn handle(&mut self, retire: Retire, context: &mut Self::Context) {
         self.retiring = Some(retire);
         self.spec.serving.pool.clear();
-        self.refuse_waiters(Some(Duration::from_secs(1)));
+        let soon = Some(Duration::from_secs(1));
+        self.refuse_waiters(soon);
+        let error = Unavailable::new(&self.spec.name, "it is being replaced", soon);
+        self.queue.drain(..).for_each(|connect| drop(connect.waiter.send(Err(error.clone()))));
         self.tell();
         self.tick(context);
     }

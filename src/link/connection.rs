@@ -55,6 +55,8 @@ struct Inner {
     closing: CancellationToken,
     /// Nothing more will come.
     ended: CancellationToken,
+    /// It ended before we wanted it to.
+    died: AtomicBool,
     why: OnceLock<Arc<str>>,
     /// Whether the negotiated revision allows arrays.
     batches: AtomicBool,
@@ -148,6 +150,8 @@ pub enum CallError {
     Batched { name: Arc<str> },
     #[error("upstream `{name}` did not answer within {limit:?}; the call was cancelled")]
     Timeout { name: Arc<str>, limit: Duration },
+    #[error("{why}; the call to upstream `{name}` was cancelled")]
+    Ended { name: Arc<str>, why: Arc<str> },
     #[error("a request names `{0}` twice")]
     Ambiguous(&'static str),
 }
@@ -158,6 +162,9 @@ impl CallError {
         matches!(self, CallError::Lost { .. } | CallError::Overloaded { .. } | CallError::Timeout { .. })
     }
 }
+
+/// The caller of requests that no client sent.
+const OURSELVES: u64 = 0;
 
 /// Who calls: a number of the caller's, and whether the server may ask it something.
 #[derive(Clone, Copy, Debug)]
@@ -197,6 +204,7 @@ impl Connection {
             unsolicited: Box::new(unsolicited),
             closing: CancellationToken::new(),
             ended: CancellationToken::new(),
+            died: AtomicBool::new(false),
             why: OnceLock::new(),
             batches: AtomicBool::new(false),
             suspected: Notify::new(),
@@ -210,6 +218,7 @@ impl Connection {
     }
 
     /// Sends a request. Its events arrive at `events`, which several calls of one caller may share.
+    /// Where it fails at once, nothing was sent.
     pub async fn call(
         &self,
         message: &Message,
@@ -259,7 +268,7 @@ impl Connection {
         }
     }
 
-    /// Lets the peer go: its owner sees [`Connection::closing`] and stops it. `why` is what calls in flight are told.
+    /// Lets the peer go: its owner sees [`ConnectionWatch::closing`] and stops it. `why` is what calls in flight are told.
     pub fn close(&self, why: &str) {
         let _ = self.0.why.set(why.into());
         self.0.closing.cancel();
@@ -276,7 +285,7 @@ impl Connection {
 
     /// Did the peer end it, unasked?
     pub fn died(&self) -> bool {
-        self.0.ended.is_cancelled() && !self.0.closing.is_cancelled()
+        self.0.died.load(Ordering::Relaxed)
     }
 
     /// A watch on this connection that does not keep it open.
@@ -349,6 +358,11 @@ impl ConnectionWatch {
         self.0.closing.is_cancelled() || self.0.ended.is_cancelled()
     }
 
+    /// Did the peer end it, unasked? Callers that let go of it afterwards change nothing.
+    pub fn died(&self) -> bool {
+        self.0.died.load(Ordering::Relaxed)
+    }
+
     pub fn in_flight(&self) -> usize {
         let table = self.0.table();
         table.pending.values().filter(|pending| matches!(pending.state, PendingState::Waiting { .. })).count()
@@ -359,7 +373,7 @@ impl ConnectionWatch {
         Duration::from_millis(self.0.now() - self.0.heard.load(Ordering::Relaxed).min(self.0.now()))
     }
 
-    /// Time since the last call was sent.
+    /// Time since the last call was sent or ended.
     pub fn unused_for(&self) -> Duration {
         Duration::from_millis(self.0.now() - self.0.used.load(Ordering::Relaxed).min(self.0.now()))
     }
@@ -368,6 +382,14 @@ impl ConnectionWatch {
     pub fn close(&self, why: &str) {
         let _ = self.0.why.set(why.into());
         self.0.closing.cancel();
+    }
+
+    /// Lets the peer go if no call is under way. A call that comes now is told so before anything is sent.
+    pub fn close_unused(&self, why: &str) {
+        let table = self.0.table();
+        if !table.pending.values().any(Pending::is_waiting) {
+            self.close(why);
+        }
     }
 
     /// Asks the peer for a sign of life.
@@ -408,11 +430,12 @@ impl Inner {
         let room = events.clone().try_reserve_owned().map_err(|_| inner.overloaded())?;
         let id = {
             let mut table = inner.table();
-            if table.ended {
+            if table.ended || inner.closing.is_cancelled() {
                 return Err(inner.lost());
             }
             table.bury();
-            if table.pending.len() >= inner.calls_max {
+            // Our own requests are few, and a probe that is refused would say nothing about the peer.
+            if caller.key != OURSELVES && table.is_full(inner.calls_max) {
                 return Err(inner.overloaded());
             }
             table.last_id += 1;
@@ -451,7 +474,7 @@ impl Inner {
         let Ok(message::Body::One(message)) = message::read_upstream(bytes) else {
             return Err(CallError::Ambiguous("params"));
         };
-        let reply = self.call(&message, Caller { key: 0, askable: false }, &events).await?;
+        let reply = self.call(&message, Caller { key: OURSELVES, askable: false }, &events).await?;
         let answer = async {
             loop {
                 match answers.recv().await {
@@ -557,6 +580,7 @@ impl Inner {
             table.asks.retain(|_, ask| ask.call != id);
             table.pending.remove(&id)
         });
+        self.used.store(self.now(), Ordering::Relaxed);
         match pending {
             Some(Pending { original, state: PendingState::Waiting { room, .. }, .. }) => {
                 room.send(Event::Response(message.with_id(&original, None)));
@@ -658,6 +682,7 @@ impl Inner {
     /// The end: each call in flight hears of it once.
     fn end(&self, why: &str) {
         let _ = self.why.set(why.into());
+        self.died.store(!self.closing.is_cancelled(), Ordering::Relaxed);
         let pending = {
             let mut table = self.table();
             table.ended = true;
@@ -725,6 +750,14 @@ impl Table {
             (Some(id), None) => Some(id),
             _ => None,
         }
+    }
+
+    /// Is there no room for another call? One that was cancelled frees its place, but as long as its answer may
+    /// still come it must be remembered, and that is bounded too.
+    fn is_full(&self, calls_max: usize) -> bool {
+        let counts = |pending: &&Pending| pending.is_waiting() && pending.caller != OURSELVES;
+        let waiting = || self.pending.values().filter(counts).count();
+        self.pending.len() >= calls_max && (self.pending.len() >= calls_max * 2 + 64 || waiting() >= calls_max)
     }
 
     /// Forgets cancelled calls whose answer will not come any more.

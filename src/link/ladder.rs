@@ -53,7 +53,8 @@ impl Exit {
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match (self.fault, self.stopped, self.code, self.signal) {
-            (Some(fault), true, ..) => write!(f, "was stopped: it {fault}"),
+            // Some are gone before they can be stopped.
+            (Some(fault), ..) => write!(f, "was stopped: it {fault}"),
             (None, true, ..) => f.write_str("was stopped"),
             (_, false, Some(code), _) => write!(f, "exited with code {code}"),
             (_, false, _, Some(9)) => f.write_str("was killed by signal 9 (likely out of memory)"),

@@ -10,7 +10,8 @@ use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 use super::{guard, mcp, rescue::Refusal, stream};
 use crate::{
     hub::{
-        House, dispatch,
+        House,
+        dispatch::{self, Calls},
         replay::STANDALONE,
         routes::Route,
         session::{Session, Transport},
@@ -22,9 +23,15 @@ use crate::{
 };
 
 /// Opens a session and its stream. `path`: where its messages are to be posted.
-pub async fn open(request: HttpRequest, house: &Arc<House>, route: Arc<Route>, path: String) -> HttpResponse {
-    let unread = mcp::has_body(&request);
-    try_open(&request, house, &route, path).unwrap_or_else(|refusal| refusal.respond(None, unread))
+pub fn open(
+    request: &HttpRequest,
+    payload: web::Payload,
+    house: &Arc<House>,
+    route: &Arc<Route>,
+    path: String,
+) -> HttpResponse {
+    let unread = mcp::has_body(request).then_some(payload);
+    try_open(request, house, route, path).unwrap_or_else(|refusal| refusal.respond(None, unread))
 }
 
 fn try_open(
@@ -63,7 +70,7 @@ pub async fn post(
     let mut unread = mcp::has_body(&request);
     match try_post(&request, &mut payload, house, route, &mut unread).await {
         Ok(response) => response,
-        Err(refusal) => refusal.respond(None, unread),
+        Err(refusal) => refusal.respond(None, unread.then_some(payload)),
     }
 }
 
@@ -84,23 +91,27 @@ async fn try_post(
     *unread = false;
     let messages = match message::read_client(bytes)? {
         Body::One(message) => vec![message],
-        Body::Batch(messages) if session.revision().batches() => messages,
-        Body::Batch(_) => return Err(Refusal::BadRequest(format!("revision {} has no batches", session.revision()))),
+        Body::Batch(messages) => {
+            mcp::batch_allowed(&session, &messages)?;
+            messages
+        }
     };
-    if house.draining.is_cancelled() {
-        return Err(Refusal::Draining);
-    }
+    mcp::no_new_calls(house, &messages)?;
     actix_web::rt::spawn(async move {
         let ended = session.ended.clone();
-        tokio::select! {
-            () = serve(&route, &session, messages) => {}
-            () = ended.cancelled() => {}
+        let calls = tokio::select! {
+            calls = serve(&route, &session, messages) => calls,
+            () = ended.cancelled() => None,
+        };
+        if let Some(calls) = calls {
+            stream::pump(calls, STANDALONE).await;
         }
     });
     Ok(HttpResponse::Accepted().content_type("text/plain; charset=utf-8").body("Accepted"))
 }
 
-async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Message>) {
+/// Sends messages on their way; what has its answer already is said.
+async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Message>) -> Option<Calls> {
     if let [message] = messages.as_slice()
         && message.method() == "initialize"
         && message.kind() == Kind::Request
@@ -109,16 +120,17 @@ async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Message
             Ok(answer) => answer,
             Err(refusal) => refusal.message(message.id()),
         };
-        return session.say(answer);
+        session.say(answer);
+        return None;
     }
     let ids: Vec<_> =
         messages.iter().filter(|message| message.kind() == Kind::Request).map(|m| m.id().cloned()).collect();
     match dispatch::dispatch(route, session, messages).await {
-        Ok(Some(calls)) => stream::pump(calls, STANDALONE).await,
-        Ok(None) => {}
+        Ok(calls) => calls,
         Err(unavailable) => {
             let refusal = Refusal::from(unavailable);
             ids.into_iter().for_each(|id| session.say(refusal.message(id.as_ref())));
+            None
         }
     }
 }

@@ -1,19 +1,27 @@
 //! The behaviour of hubward, seen from outside: one binary, one file per behaviour.
 
+mod audience;
+mod bodies;
 mod cancel;
 mod cli;
 mod config;
 mod demo;
 mod drain;
+mod faults;
 mod fixture;
+mod guard;
+mod http;
 mod interop;
 mod isolation;
 mod limits;
 mod process;
+mod raw;
 mod reload;
+mod reload_files;
 mod serve;
 mod sessions;
 mod sse;
 mod stateless;
+mod streams;
 mod supervise;
 mod wire;
