@@ -61,6 +61,12 @@ pub fn uri_of(message: &Message) -> Option<String> {
     serde_json::from_str(uri?.get()).ok()
 }
 
+/// Does this say that a list changed? Only these are held back and brought together: each kind costs a place.
+pub fn is_list_change(method: &str) -> bool {
+    let family = method.strip_prefix("notifications/").and_then(|rest| rest.strip_suffix("/list_changed"));
+    matches!(family, Some("tools" | "prompts" | "resources"))
+}
+
 /// The sessions of one mount. It stays while the upstream behind it is replaced.
 #[derive(Default)]
 pub struct Audience {
@@ -180,7 +186,7 @@ impl Audience {
                 let concerned = self.all().into_iter().filter(|session| keys.contains(&session.key));
                 concerned.for_each(|session| session.say_message(message));
             }
-            method if method.ends_with("/list_changed") => {
+            method if is_list_change(method) => {
                 self.all().iter().for_each(|session| session.say_coalesced(message));
             }
             // A log message or anything else that may concern one client only: nobody can say whom.

@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    audience::Level,
+    audience::{Level, is_list_change},
     lifecycle::Lifecycle,
     replay::{ReplayLimits, STANDALONE, Streams},
 };
@@ -240,7 +240,7 @@ impl Session {
 
     /// Passes on what the session's own process says to no call in particular.
     pub fn hear(self: &Arc<Self>, message: &Message) {
-        match message.method().ends_with("/list_changed") {
+        match is_list_change(message.method()) {
             true => self.say_coalesced(message),
             false => self.say_message(message),
         }

@@ -152,7 +152,7 @@ pub enum CallError {
     Timeout { name: Arc<str>, limit: Duration },
     #[error("{why}; the call to upstream `{name}` was cancelled")]
     Ended { name: Arc<str>, why: Arc<str> },
-    #[error("a request names `{0}` twice")]
+    #[error("`{0}` must stand once in a request, as a string or an integer")]
     Ambiguous(&'static str),
 }
 

@@ -165,3 +165,17 @@ async fn p7_progress_of_equal_tokens_is_told_apart() {
     }
     assert_eq!(older.stream.message().await.unwrap()["result"]["content"][0]["text"], "10");
 }
+
+#[tokio::test]
+async fn p7_a_token_that_only_looks_like_anothers_is_refused() {
+    let hub = hub();
+    let client = Client::open(&hub, "/a/mcp").await;
+    for token in ["7.0", "7e0", "true", "{}", "[7]"] {
+        // Sent to a process that prints numbers its own way, 7.0 would come back as the token of another call.
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"progress","arguments":{{"count":1}},"_meta":{{"progressToken":{token}}}}}}}"#
+        );
+        let refused = client.send(&serde_json::from_str(&text).unwrap()).await;
+        assert_eq!((refused.status, refused.error().0), (200, -32602), "{token}");
+    }
+}
