@@ -95,6 +95,9 @@ fn urls(running: &Running) -> Vec<String> {
 /// Prints the URLs, once the hub listens. On a thread of its own: whoever started us may not read what we say, and
 /// a full pipe would hold the whole hub up (F110).
 pub fn announce(urls: Vec<String>) {
+    if urls.is_empty() {
+        return;
+    }
     let print = move || say(urls.join("\n"));
     if let Err(error) = std::thread::Builder::new().name("announce".into()).spawn(print) {
         tracing::warn!("cannot print the URLs: {error}");

@@ -106,7 +106,7 @@ impl Audience {
 
     /// Takes a session out and ends it. Answers the resources that nobody subscribes to any more; None where it was
     /// taken out before.
-    pub fn remove(&self, session: &Session, why: &str) -> Option<Vec<String>> {
+    pub fn remove(&self, session: &Arc<Session>, why: &str) -> Option<Vec<String>> {
         let orphans = {
             let mut members = self.members();
             let known = members.sessions.remove(&session.id);

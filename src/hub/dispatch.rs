@@ -339,7 +339,7 @@ impl Calls {
         let event = tokio::select! {
             biased;
             event = self.events.recv() => event?,
-            () = self.session.ended.cancelled() => return None,
+            () = self.session.ended.cancelled() => return self.session_ended(),
             () = tokio::time::sleep_until(self.deadline.into()) => return self.time_out(),
         };
         match &event {
@@ -370,6 +370,14 @@ impl Calls {
         if let Some(at) = self.open.iter().position(|open| Some(open) == id) {
             self.open.swap_remove(at);
         }
+    }
+
+    /// Whoever still reads hears why there is no answer.
+    fn session_ended(&mut self) -> Option<Event> {
+        let id = self.open.pop()?;
+        self.route.serving.count_error();
+        let name: Arc<str> = self.route.name.as_str().into();
+        Some(Event::Failed { id, error: CallError::Ended { name, why: self.session.why() } })
     }
 
     fn time_out(&mut self) -> Option<Event> {

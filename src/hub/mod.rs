@@ -230,7 +230,7 @@ impl House {
     }
 
     /// Ends a session wherever it is counted.
-    pub fn end_session(&self, route: &Route, session: &session::Session, why: &str) {
+    pub fn end_session(&self, route: &Route, session: &Arc<session::Session>, why: &str) {
         let Some(orphans) = route.audience.remove(session, why) else { return };
         self.engine.sessions.fetch_sub(1, Ordering::Relaxed);
         let Some(shared) = route.serving.connection.load_full().filter(|_| !orphans.is_empty()) else { return };
@@ -470,7 +470,8 @@ impl Hub {
             while Instant::now() < drain && sessions.iter().any(|session| session.is_busy()) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            sessions.iter().for_each(|session| house.end_session(&route, session, WHY));
+            let why = "its upstream was removed from the configuration";
+            sessions.iter().for_each(|session| house.end_session(&route, session, why));
         });
     }
 
@@ -544,6 +545,7 @@ impl Handler<Reload> for Hub {
                 (source.overrides)(&mut config);
                 // A secret may have changed where the text has not.
                 if hash == this.hash && config == this.config {
+                    tracing::debug!("the configuration was read again and is the same");
                     this.house.update_status(|status| status.rejected = None);
                     return Ok(Applied::Unchanged);
                 }

@@ -62,6 +62,7 @@ pub struct Session {
     state: Mutex<State>,
     /// Ends everything that belongs to the session.
     pub ended: CancellationToken,
+    why: OnceLock<Arc<str>>,
     /// HTTP+SSE: the client has left.
     gone: tokio::sync::Notify,
     /// Streams and calls that are open: such a session is not idle.
@@ -131,6 +132,7 @@ impl Session {
                 coalesced: HashMap::new(),
             }),
             ended: CancellationToken::new(),
+            why: OnceLock::new(),
             gone: tokio::sync::Notify::new(),
             busy: AtomicUsize::new(0),
             used: AtomicU64::new(0),
@@ -358,15 +360,21 @@ impl Session {
         });
     }
 
-    /// Ends the session and all its work. Calls in flight are cancelled, its process is let go.
-    pub fn end(&self, why: &str) {
+    /// Ends the session and all its work. Calls in flight are cancelled, which is told on their streams; its process
+    /// is let go.
+    pub fn end(self: &Arc<Self>, why: &str) {
+        let _ = self.why.set(why.into());
         self.ended.cancel();
         if let Some(own) = self.own.swap(None) {
             own.connection.close(why);
         }
-        let mut state = self.state();
-        state.streams.detach_all();
-        state.asks.clear();
+        self.state().asks.clear();
+        self.clone().see_off();
+    }
+
+    /// Why it ended.
+    pub fn why(&self) -> Arc<str> {
+        self.why.get().cloned().unwrap_or_else(|| "its session ended".into())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

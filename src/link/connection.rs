@@ -150,6 +150,8 @@ pub enum CallError {
     Batched { name: Arc<str> },
     #[error("upstream `{name}` did not answer within {limit:?}; the call was cancelled")]
     Timeout { name: Arc<str>, limit: Duration },
+    #[error("{why}; the call to upstream `{name}` was cancelled")]
+    Ended { name: Arc<str>, why: Arc<str> },
     #[error("a request names `{0}` twice")]
     Ambiguous(&'static str),
 }

@@ -10,7 +10,8 @@ use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 use super::{guard, mcp, rescue::Refusal, stream};
 use crate::{
     hub::{
-        House, dispatch,
+        House,
+        dispatch::{self, Calls},
         replay::STANDALONE,
         routes::Route,
         session::{Session, Transport},
@@ -98,15 +99,19 @@ async fn try_post(
     mcp::no_new_calls(house, &messages)?;
     actix_web::rt::spawn(async move {
         let ended = session.ended.clone();
-        tokio::select! {
-            () = serve(&route, &session, messages) => {}
-            () = ended.cancelled() => {}
+        let calls = tokio::select! {
+            calls = serve(&route, &session, messages) => calls,
+            () = ended.cancelled() => None,
+        };
+        if let Some(calls) = calls {
+            stream::pump(calls, STANDALONE).await;
         }
     });
     Ok(HttpResponse::Accepted().content_type("text/plain; charset=utf-8").body("Accepted"))
 }
 
-async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Message>) {
+/// Sends messages on their way; what has its answer already is said.
+async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Message>) -> Option<Calls> {
     if let [message] = messages.as_slice()
         && message.method() == "initialize"
         && message.kind() == Kind::Request
@@ -115,16 +120,17 @@ async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Message
             Ok(answer) => answer,
             Err(refusal) => refusal.message(message.id()),
         };
-        return session.say(answer);
+        session.say(answer);
+        return None;
     }
     let ids: Vec<_> =
         messages.iter().filter(|message| message.kind() == Kind::Request).map(|m| m.id().cloned()).collect();
     match dispatch::dispatch(route, session, messages).await {
-        Ok(Some(calls)) => stream::pump(calls, STANDALONE).await,
-        Ok(None) => {}
+        Ok(calls) => calls,
         Err(unavailable) => {
             let refusal = Refusal::from(unavailable);
             ids.into_iter().for_each(|id| session.say(refusal.message(id.as_ref())));
+            None
         }
     }
 }

@@ -175,11 +175,17 @@ async fn a_call_that_takes_too_long_is_cancelled_and_answered() {
         assert_eq!(data, &json!({ "upstream": "a", "retryable": true }));
         let text = file_until(&log, |log| !cancelled(log).is_empty()).await;
         assert_eq!(cancelled(&text)[0], upstream_id(&text, "m"));
-        // Progress renews the time.
-        let mut long = call(2, "progress", json!({ "count": 10, "ms": 60 }));
-        long["params"]["_meta"] = json!({ "progressToken": 1 });
-        assert_eq!(client.send(&long).await.tool_text(), "10");
     }
+}
+
+#[tokio::test]
+async fn progress_renews_the_time_of_a_call() {
+    let (hub, log, _folder) = hub("request_timeout = '1500ms'");
+    let client = Client::open(&hub, "/a/mcp").await;
+    let mut long = call(2, "progress", json!({ "count": 8, "ms": 250 }));
+    long["params"]["_meta"] = json!({ "progressToken": 1 });
+    assert_eq!(client.send(&long).await.tool_text(), "8");
+    assert_eq!(cancelled(&std::fs::read_to_string(&log).unwrap()), [] as [Value; 0]);
 }
 
 #[tokio::test]

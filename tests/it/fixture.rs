@@ -40,6 +40,13 @@ fn upstream(name: &str, program: &str, flags: &[&str], keys: &str) -> String {
     format!("[upstreams.{name}]\ncommand = {:?}\nargs = {flags:?}\n{keys}\n", program.display().to_string())
 }
 
+/// The built binary with these arguments.
+pub fn hubward(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hubward"));
+    command.args(args).env_remove("HUBWARD_CONFIG").env_remove("HUBWARD_LOG");
+    command
+}
+
 impl Hub {
     /// Starts `hubward serve` on a free port. `toml` may have a `[hub]` table, but no `bind`.
     pub fn start(toml: &str) -> Hub {
@@ -47,15 +54,17 @@ impl Hub {
     }
 
     pub fn start_in(folder: tempfile::TempDir, toml: &str) -> Hub {
-        std::fs::write(folder.path().join("hub.toml"), toml).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_hubward"))
-            .args(["serve", "--bind", "127.0.0.1:0", "--log-level", "debug", "-c"])
-            .arg(folder.path().join("hub.toml"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let path = folder.path().join("hub.toml");
+        std::fs::write(&path, toml).unwrap();
+        let mut command = hubward(&["serve", "--bind", "127.0.0.1:0", "--log-level", "debug", "-c"]);
+        command.arg(path);
+        Hub::run(folder, command)
+    }
+
+    /// Starts any command that prints the URLs of a hub. hub.toml is expected in the folder.
+    pub fn run(folder: tempfile::TempDir, mut command: Command) -> Hub {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, kept) = (process.stderr.take().unwrap(), log.clone());
         std::thread::spawn(move || {
@@ -151,6 +160,15 @@ impl Hub {
             all.iter().find(|upstream| upstream["name"] == name).cloned().unwrap_or_default()
         };
         find(&self.until(name, |status| wished(&find(status))).await)
+    }
+
+    /// Waits until the log holds a text.
+    pub async fn logged(&self, text: &str) {
+        let began = Instant::now();
+        while !self.log().contains(text) {
+            assert!(began.elapsed() < PATIENCE, "{text:?} is not in the log:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Waits for a generation.
@@ -340,7 +358,7 @@ pub struct Client {
     pub revision: String,
     /// The answer to `initialize`.
     pub greeting: Value,
-    last_id: Arc<std::sync::atomic::AtomicI64>,
+    pub last_id: Arc<std::sync::atomic::AtomicI64>,
 }
 
 pub const LATEST: &str = "2025-11-25";

@@ -17,6 +17,7 @@ mod limits;
 mod process;
 mod raw;
 mod reload;
+mod reload_files;
 mod serve;
 mod sessions;
 mod sse;

@@ -98,5 +98,5 @@ async fn f13_half_a_line_and_then_silence_costs_nothing() {
     let script = r#"read hello; printf '{"jsonrpc":"2.0","id":1,"result":{"protoc'; exit 0"#;
     let hub = Hub::start(&format!("[upstreams.b]\ncommand = 'sh'\nargs = ['-c', '''{script}''']\n"));
     assert!(greet(&hub, "/b/mcp").await.error().1.contains("exited with code 0"));
-    assert!(hub.log().contains("the output ended within a line, which is discarded"));
+    eventually("the notice", || hub.log().contains("the output ended within a line, which is discarded")).await;
 }

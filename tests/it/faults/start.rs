@@ -237,3 +237,24 @@ async fn an_eager_upstream_starts_unasked_and_a_lazy_one_does_not() {
     Client::open(&hub, "/lazy/mcp").await;
     assert_eq!(lines(&lazy).len(), 1);
 }
+
+#[tokio::test]
+async fn a_client_whose_own_greeting_is_refused_takes_the_upstream_from_nobody() {
+    let answer = |rest: &str| format!(r#"printf '{{"jsonrpc":"2.0","id":1,{rest}}}\n'"#);
+    let bad = answer(r#""error":{"code":-32602,"message":"no elicitation, please"}"#);
+    let good = answer(
+        r#""result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"picky","version":"1"}}"#,
+    );
+    let script = format!("read -r line; case $line in *elicitation*) {bad};; *) {good};; esac; cat >&2");
+    let hub = Hub::start(&sh("picky", &script, QUICK));
+    let first = Client::open(&hub, "/picky/mcp").await;
+    for _ in 0..4 {
+        let body = initialize(LATEST, json!({ "elicitation": {} }));
+        let refused = post(&http(), &hub.url("/picky/mcp"), &[], &body).await;
+        assert_eq!((refused.status, refused.headers.get("retry-after")), (503, None));
+        assert!(refused.error().1.contains("no elicitation, please"), "{refused:?}");
+    }
+    Client::open(&hub, "/picky/mcp").await;
+    assert_eq!(hub.upstream("picky").await["state"], "ready");
+    assert_eq!(first.delete().await, 204);
+}
