@@ -182,7 +182,7 @@ impl UpstreamHandle {
 
     #[cfg(test)]
     pub fn poison(&self) {
-        self.address.as_ref().expect("an actor").do_send(Poison);
+        self.address.as_ref().expect("an actor").try_send(Poison).expect("room in its mailbox");
     }
 
     /// The same way with changed timeouts.
