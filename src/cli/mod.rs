@@ -15,7 +15,7 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{config::Format, observe, run::StartError};
+use crate::{config::Format, observe, run::StartError, server};
 
 /// Done.
 pub const OK: u8 = 0;
@@ -95,7 +95,8 @@ impl Globals {
             Some(LogFormat::Json) => Format::Json,
             None => format,
         };
-        observe::install(self.log_level.as_deref().unwrap_or(level), format, self.color(std::io::stderr()))
+        let filter = self.log_level.as_deref().unwrap_or(level);
+        observe::install(filter, server::LOG_QUIET, format, self.color(std::io::stderr()))
     }
 }
 

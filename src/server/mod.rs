@@ -41,6 +41,9 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// and this long at least, for nobody tells when a socket has taken them.
 const FLUSH: Duration = Duration::from_millis(50);
 
+/// What of the log is left out: a client that is cut off is no error of ours, and may come in thousands.
+pub const LOG_QUIET: &str = "actix_http::h1::dispatcher=off";
+
 /// What a worker knows.
 pub struct Front {
     pub house: Arc<House>,

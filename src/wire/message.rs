@@ -272,9 +272,8 @@ impl Message {
         }
         let [token] = self.meta(["progressToken"])?;
         let Some(raw) = token.filter(|raw| raw.get() != "null") else { return Ok(None) };
-        // `7.0` would reach a server unchanged and may come back as 7, which is another call's.
-        let wrong = || serde::de::Error::custom("`progressToken` must be a string or an integer");
-        Ok(Some((Id::read(raw.get()).ok_or_else(wrong)?, self.span(raw))))
+        // `7.0` could come back as 7, another call's.
+        Id::read(raw.get()).map(|id| Some((id, self.span(raw)))).ok_or_else(|| serde::de::Error::custom("no token"))
     }
 
     /// Where a value that one of the readers above returned stands in the bytes.
@@ -615,13 +614,7 @@ mod tests {
         }
         let twice = r#"{"jsonrpc":"2.0","method":"m","id":1,"params":{"_meta":{"progressToken":1,"progressToken":2}}}"#;
         assert!(one(twice).unwrap().progress_token().is_err());
-        for (token, fine) in
-            [("null", true), ("7.0", false), ("7e0", false), ("true", false), ("{}", false), ("[7]", false)]
-        {
-            let text =
-                format!(r#"{{"jsonrpc":"2.0","method":"m","id":1,"params":{{"_meta":{{"progressToken":{token}}}}}}}"#);
-            assert_eq!(one(&text).unwrap().progress_token().is_ok(), fine, "{token}");
-        }
+        assert!(one(&twice.replace("1,\"progressToken\":2", "7.0")).unwrap().progress_token().is_err());
     }
 
     proptest! {

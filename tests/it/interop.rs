@@ -180,15 +180,15 @@ async fn the_sdk_gives_up_a_call_after_its_own_time() {
 }
 
 #[tokio::test]
-async fn a_probe_for_the_newer_era_ends_in_a_session() {
+async fn a_probe_for_the_newer_era_ends_in_it() {
     let hub = Hub::start(&echo("echo", ""));
     let auto =
         ClientLifecycleMode::Auto { preferred_versions: vec![ProtocolVersion::V_2026_07_28], legacy_version: None };
     let (client, _heard) = connect(&hub, "/echo/mcp", auto).await;
     let info = serde_json::to_value(&*client.peer_info().unwrap()).unwrap();
-    assert!(info.to_string().contains("2025-11-25"), "{info}");
+    assert!(info.to_string().contains("2026-07-28"), "{info}");
     assert_eq!(text(&client.call_tool(call("echo", json!({ "text": "hi" }))).await.unwrap()), "hi");
-    assert_eq!(hub.upstream("echo").await["sessions"], 1);
+    assert_eq!(client.list_all_tools().await.unwrap().len(), 3);
 }
 
 #[tokio::test]
