@@ -73,7 +73,7 @@ async fn f108_an_upstream_whose_actor_panicked_is_built_anew_and_can_be_called()
     let (second, _) = call(&house, "bad").await;
     assert!(!Arc::ptr_eq(&first, &second));
     assert_eq!(call(&house, "good").await.1, kept, "the other upstream is undisturbed");
-    hub.send(Drain { deadline: Instant::now() }).await.expect("an end");
+    hub.send(Drain::Now).await.expect("an end");
 }
 
 #[actix_web::test]
@@ -90,5 +90,5 @@ async fn f108_one_that_panics_too_often_is_left_alone_until_its_configuration_ch
     hub.send(Apply(config(PATIENCE * 2))).await.expect("a hub").expect("a configuration");
     call(&house, "bad").await;
     assert_eq!(state(&house, "bad"), State::Ready);
-    hub.send(Drain { deadline: Instant::now() }).await.expect("an end");
+    hub.send(Drain::Now).await.expect("an end");
 }
