@@ -114,8 +114,7 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
     let id = message.id()?;
     let done = || Event::Response(message::response(id, "{}"));
     let error = |code, why: &str| Event::Response(message::error_response(Some(id), code, why, None));
-    let isolation = route.config.isolation;
-    let keeps_own = session.own.load().is_some() || isolation == Isolation::Session;
+    let keeps_own = session.own.load().is_some() || route.config.isolation == Isolation::Session;
     match message.method() {
         "ping" => Some(done()),
         "initialize" => Some(error(INVALID_REQUEST, "the session is initialized already")),
@@ -129,9 +128,9 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
                 return None;
             }
             let before = route.audience.level();
-            let shared = match isolation::shared(route).await {
-                Ok(shared) if isolation == Isolation::Shared && shared.profile.can(&["logging"]) => shared,
-                Ok(_) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no logging")),
+            let shared = match able(route, &["logging"]).await {
+                Ok(Some(shared)) => shared,
+                Ok(None) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no logging")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };
             session.set_level(level);
@@ -150,11 +149,9 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
                 session.subscribe(&uri, on);
                 return None;
             }
-            let shared = match isolation::shared(route).await {
-                Ok(shared) if isolation == Isolation::Shared && shared.profile.can(&["resources", "subscribe"]) => {
-                    shared
-                }
-                Ok(_) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
+            let shared = match able(route, &["resources", "subscribe"]).await {
+                Ok(Some(shared)) => shared,
+                Ok(None) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };
             if route.audience.subscribe(session, &uri, on) == Wish::Settled {
@@ -170,6 +167,14 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
         }
         _ => None,
     }
+}
+
+/// The process that everybody shares, if there is one and it can do this. A pool has none, and starts none.
+async fn able(route: &Route, capability: &[&str]) -> Result<Option<Arc<Bridged>>, Unavailable> {
+    if route.config.isolation != Isolation::Shared {
+        return Ok(None);
+    }
+    Ok(Some(isolation::shared(route).await?).filter(|shared| shared.profile.can(capability)))
 }
 
 /// A request of the hub's own, whose answer is the client's too.
@@ -316,9 +321,10 @@ impl Drop for Calls {
     fn drop(&mut self) {
         if let Some(bridged) = self.seat.as_ref().map(|seat| seat.bridged().clone()) {
             self.session.used(&bridged);
+            // Before the seat, which wants to know whether the process is still busy.
+            self.replies.clear();
+            self.asked.retain(|ask| !bridged.connection.is_asking(*ask));
             self.session.forget_asks(&self.asked, &bridged);
         }
-        // Before the seat, which wants to know whether the process is still busy.
-        self.replies.clear();
     }
 }
