@@ -129,8 +129,7 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
     let id = message.id()?;
     let done = || Event::Response(message::response(id, "{}"));
     let error = |code, why: &str| Event::Response(message::error_response(Some(id), code, why, None));
-    let isolation = route.config.isolation;
-    let keeps_own = session.own.load().is_some() || isolation == Isolation::Session;
+    let keeps_own = session.own.load().is_some() || route.config.isolation == Isolation::Session;
     match message.method() {
         "ping" => Some(done()),
         // A process that was started now would be greeted without the client's own words (2024-11-05).
@@ -143,7 +142,7 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
             let Some(level) = level_of(message) else {
                 return Some(error(INVALID_PARAMS, "`level` must be one of the eight levels of RFC 5424"));
             };
-            if isolation == Isolation::Call && !keeps_own {
+            if route.config.isolation == Isolation::Call && !keeps_own {
                 return Some(error(METHOD_NOT_FOUND, "each call may meet another process: there is no level to keep"));
             }
             if keeps_own {
@@ -151,9 +150,9 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
                 return None;
             }
             let before = route.audience.level();
-            let shared = match isolation::shared(route).await {
-                Ok(shared) if shared.profile.can(&["logging"]) => shared,
-                Ok(_) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no logging")),
+            let shared = match able(route, &["logging"]).await {
+                Ok(Some(shared)) => shared,
+                Ok(None) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no logging")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };
             session.set_level(level);
@@ -168,7 +167,7 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
         method @ ("resources/subscribe" | "resources/unsubscribe") => {
             let on = method == "resources/subscribe";
             let Some(uri) = uri_of(message) else { return Some(error(INVALID_PARAMS, "`uri` must be a string")) };
-            if isolation == Isolation::Call && !keeps_own {
+            if route.config.isolation == Isolation::Call && !keeps_own {
                 return Some(error(
                     METHOD_NOT_FOUND,
                     "each call may meet another process: none could be subscribed to",
@@ -178,9 +177,9 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
                 session.subscribe(&uri, on);
                 return None;
             }
-            let shared = match isolation::shared(route).await {
-                Ok(shared) if shared.profile.can(&["resources", "subscribe"]) => shared,
-                Ok(_) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
+            let shared = match able(route, &["resources", "subscribe"]).await {
+                Ok(Some(shared)) => shared,
+                Ok(None) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };
             if route.audience.subscribe(session, &uri, on) == Wish::Settled {
@@ -196,6 +195,14 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
         }
         _ => None,
     }
+}
+
+/// The process that everybody shares, if there is one and it can do this. A pool has none, and starts none.
+async fn able(route: &Route, capability: &[&str]) -> Result<Option<Arc<Bridged>>, Unavailable> {
+    if route.config.isolation != Isolation::Shared {
+        return Ok(None);
+    }
+    Ok(Some(isolation::shared(route).await?).filter(|shared| shared.profile.can(capability)))
 }
 
 /// A request of the hub's own, whose answer is the client's too.
@@ -412,9 +419,10 @@ impl Drop for Calls {
     fn drop(&mut self) {
         if let Some(bridged) = self.seat.as_ref().map(|seat| seat.bridged().clone()) {
             self.session.used(&bridged);
+            // Before the seat, which wants to know whether the process is still busy.
+            self.replies.clear();
+            self.asked.retain(|ask| !bridged.connection.is_asking(*ask));
             self.session.forget_asks(&self.asked, &bridged);
         }
-        // Before the seat, which wants to know whether the process is still busy.
-        self.replies.clear();
     }
 }

@@ -254,6 +254,11 @@ impl Connection {
         let _ = self.notify(response.with_id(&ask.id, None)).await;
     }
 
+    /// Does the peer still wait for an answer to this ask?
+    pub fn is_asking(&self, ask: u64) -> bool {
+        self.0.table().asks.contains_key(&ask)
+    }
+
     /// Answers an ask with an error.
     pub fn refuse(&self, ask: u64, code: i32, why: &str) {
         let Some(ask) = self.0.table().asks.remove(&ask) else { return };
@@ -505,9 +510,7 @@ impl Inner {
             if !tell {
                 table.pending.remove(&id);
             }
-            let numbers: Vec<u64> =
-                table.asks.iter().filter(|(_, ask)| ask.call == id).map(|(number, _)| *number).collect();
-            (events, numbers.iter().filter_map(|number| table.asks.remove(number)).collect::<Vec<_>>())
+            (events, table.disown(id, None))
         };
         drop(events);
         for ask in asks {
@@ -574,12 +577,17 @@ impl Inner {
     }
 
     fn respond(&self, message: Message) {
-        let pending = message.id().and_then(Id::as_u64).and_then(|id| {
-            let mut table = self.table();
-            // Questions about a call that has its answer need none any more.
-            table.asks.retain(|_, ask| ask.call != id);
-            table.pending.remove(&id)
-        });
+        let (pending, asks) = match message.id().and_then(Id::as_u64) {
+            Some(id) => {
+                let mut table = self.table();
+                let pending = table.pending.remove(&id);
+                // A question of one client's process may have been another call's: then it stays open.
+                let heir = (self.attribution == Attribution::OneClient).then(|| table.latest_askable()).flatten();
+                (pending, table.disown(id, heir))
+            }
+            None => (None, Vec::new()),
+        };
+        asks.iter().for_each(|ask| self.post(leftover(ask)));
         self.used.store(self.now(), Ordering::Relaxed);
         match pending {
             Some(Pending { original, state: PendingState::Waiting { room, .. }, .. }) => {
@@ -623,10 +631,7 @@ impl Inner {
         let asked = {
             let mut table = self.table();
             let call = match self.attribution {
-                Attribution::OneClient => {
-                    let eligible = table.pending.iter().filter(|(_, pending)| pending.askable && pending.is_waiting());
-                    eligible.map(|(id, _)| *id).max()
-                }
+                Attribution::OneClient => table.latest_askable(),
                 Attribution::Strangers => table.alone().filter(|id| table.pending[id].askable),
             };
             let events = call.and_then(|call| match &table.pending.get(&call)?.state {
@@ -758,6 +763,23 @@ impl Table {
         let counts = |pending: &&Pending| pending.is_waiting() && pending.caller != OURSELVES;
         let waiting = || self.pending.values().filter(counts).count();
         self.pending.len() >= calls_max && (self.pending.len() >= calls_max * 2 + 64 || waiting() >= calls_max)
+    }
+
+    /// The call that a question of one client's process most likely belongs to.
+    fn latest_askable(&self) -> Option<u64> {
+        let eligible = self.pending.iter().filter(|(_, pending)| pending.askable && pending.is_waiting());
+        eligible.map(|(id, _)| *id).max()
+    }
+
+    /// Takes the questions of a call away from it: they go to another, or are returned, for somebody has to answer.
+    fn disown(&mut self, call: u64, heir: Option<u64>) -> Vec<PendingAsk> {
+        match heir {
+            Some(heir) => {
+                self.asks.values_mut().filter(|ask| ask.call == call).for_each(|ask| ask.call = heir);
+                Vec::new()
+            }
+            None => self.asks.extract_if(|_, ask| ask.call == call).map(|(_, ask)| ask).collect(),
+        }
     }
 
     /// Forgets cancelled calls whose answer will not come any more.

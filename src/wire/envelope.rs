@@ -108,10 +108,10 @@ pub fn decode(value: &str) -> Result<Cow<'_, str>, &'static str> {
 
 /// A value as a header carries it.
 pub fn encode(text: &str) -> Cow<'_, str> {
-    let plain = text.bytes().all(|b| (0x20..=0x7e).contains(&b))
-        && !text.starts_with(' ')
-        && !text.ends_with(' ')
-        && !(text.starts_with("=?base64?") && text.ends_with("?="));
+    let like_sentinel = text.starts_with("=?base64?") && text.ends_with("?=");
+    let printable = text.bytes().all(|b| (0x20..=0x7e).contains(&b));
+    let padded = text.starts_with(' ') || text.ends_with(' ');
+    let plain = printable && !padded && !like_sentinel;
     match plain {
         true => Cow::Borrowed(text),
         false => Cow::Owned(format!("=?base64?{}?=", STANDARD.encode(text))),
