@@ -14,11 +14,10 @@ pub struct Raw {
     read: Vec<u8>,
 }
 
-/// What came back: the status, the head in lower case, the body.
+/// What came back: the status and the body.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
-    pub head: String,
     pub body: String,
 }
 
@@ -56,7 +55,7 @@ impl Raw {
         }
         let body = String::from_utf8_lossy(&self.read[end + 4..end + 4 + length]).into_owned();
         self.read.drain(..end + 4 + length);
-        Response { status: head.split(' ').nth(1).unwrap().parse().unwrap(), head, body }
+        Response { status: head.split(' ').nth(1).unwrap().parse().unwrap(), body }
     }
 
     /// Waits until the peer closes; answers how long that took.

@@ -367,7 +367,7 @@ async fn what_is_untouched_notices_nothing_of_twenty_reloads() {
         let others = format!("{}{}", rogue("changes", &flags, ""), rogue(&format!("new{number}"), &[], ""));
         hub.edit(&format!("{kept}{others}"));
         hub.generation(number + 2).await;
-        assert_eq!(Client::open(&hub, "/changes/mcp").await.greeting["instructions"].is_null(), false);
+        assert!(!Client::open(&hub, "/changes/mcp").await.greeting["instructions"].is_null());
     }
     done.cancel();
     for caller in callers {
