@@ -1,4 +1,159 @@
 //! hubward: one daemon, many MCP servers, each at its own URL.
+//!
+//! This page is the architecture: the words, the layers, and the two paths that matter, of a request and of a
+//! reload. What users see is in the README. Each file begins with its own idea.
+//!
+//! # The one idea
+//!
+//! > Everything is a [`Link`]: two bounded queues of messages.
+//!
+//! A child process is a Link; [`link::pair`] makes one out of nothing, for tests.
+//! A [`Connection`] is a Link that many callers share, because it knows which answer belongs to whom.
+//! A caller holds a [`Reply`]: *dropping the Reply is the cancellation*.
+//! Actors decide **whether** there is a Connection; they never see **what** passes through it.
+//!
+//! # Layers, and who may know whom
+//!
+//! ```text
+//! main → cli → run → server → hub → bridge → link → wire
+//!                └─ shutdown
+//! config: known by cli, run, server, hub, observe       knows nobody
+//! observe: known by cli                                 knows config
+//! ```
+//!
+//! | folder | the noun of its question |
+//! |---|---|
+//! | [`wire`] | bytes and their meaning: [`wire::message`], [`wire::revision`], [`wire::lines`]. Pure: no I/O, no clock |
+//! | [`config`] | from the text of `hub.toml` to a [`Config`], from two of them to a [`Plan`](config::Plan). Pure, but for [`config::read`], [`config::find`] and [`config::watch`] |
+//! | [`link`] | ways to reach a peer. [`link::process`] is a child: `pump.rs` moves bytes at its pipes, `ladder.rs` sees its end through, `stderr.rs` keeps its last words, [`link::orphans`] finds what it left behind, [`link::keeper`] cleans up when the hub is killed. [`link::connection`] makes one Link serve many |
+//! | [`bridge`] | what every caller sees of every upstream: the handshake ([`bridge::handshake`]), what a client may be asked ([`bridge::ask`]) |
+//! | [`hub`] | who lives, who restarts, who is published, who shares a process |
+//! | [`server`] | the HTTP front: guards, the two faces, streams, and errors turned into statuses |
+//! | [`run`] | a hub from its listeners to its last process; [`shutdown`] turns signals into one token |
+//! | [`cli`] | one file per command: flags, one library call, print |
+//! | [`observe`] | the log |
+//!
+//! - `wire` and `config` import nothing of ours.
+//! - `link` does not know that there is a hub, a configuration or an HTTP server. It takes a [`ProcessSpec`].
+//! - The word `actix` stands in `hub/mod.rs`, `hub/upstream.rs`, `hub/tether.rs`, `server/`, `run.rs` and
+//!   `shutdown.rs` only; `actix_web_lab` in `server/stream.rs` only. `link` gets a `tokio::runtime::Handle`.
+//! - Revision dates stand in `wire/revision.rs` and in what speaks as a peer (`cli/demo`) only: every question "may
+//!   this revision …?" is a method of [`wire::Revision`].
+//!
+//! `tests/tidy.rs` reads the sources and checks this, so the drawing cannot rot.
+//!
+//! # Words
+//!
+//! | word | means | never say |
+//! |---|---|---|
+//! | **upstream** | a named MCP server behind us | backend, target, provider |
+//! | **client** | whoever calls us | downstream, consumer |
+//! | **server** | our HTTP front | |
+//! | **message** | one JSON-RPC object, as bytes | frame, packet, payload |
+//! | **call** | a request in flight, and its Reply | transaction |
+//! | **link** | two bounded queues to one peer | transport, channel, pipe |
+//! | **connection** | a link shared by calls | |
+//! | **session** | what a client calls by `Mcp-Session-Id`, or by its event stream | conversation |
+//! | **revision** | a dated version of the protocol | v1, old, new |
+//! | **route** | what a name in the URL leads to; its URL is its *mount* | endpoint |
+//! | **instance** | one process of an upstream, from its start to its end | |
+//! | **plan**, **generation** | the difference to apply; the count of applied ones | patch, version |
+//! | **retire**, **drain** | let one upstream, or everything, finish and end | kill, close |
+//!
+//! # Actors
+//!
+//! Two. More would be ceremony.
+//!
+//! [`Hub`](hub::Hub), one, on the main thread: owns the current [`Config`], the upstreams, and the writing end of the
+//! route table. It obeys [`Reload`](hub::Reload) (the watcher, SIGHUP), [`Apply`](hub::Apply) (the first start, an
+//! embedding program) and [`Drain`](hub::Drain), and hears [`Proved`](hub::upstream::Proved) from an upstream whose
+//! new definition works or does not, and [`Ended`](hub::tether::Ended) from a tether whose actor is gone.
+//!
+//! [`Upstream`](hub::upstream::Upstream), one per name: owns its definition, its [`Lifecycle`](hub::lifecycle), and
+//! its instances. It obeys `Connect` (a request found no connection), [`Prove`](hub::upstream::Prove) (start one to
+//! see whether it works), [`Adopt`](hub::upstream::Adopt) (a change in place) and [`Retire`](hub::upstream::Retire).
+//! It is a thin shell: messages become events of [`hub::lifecycle`], a pure function of state, event and time; its
+//! effects become tasks. So all of supervision is tested without an actor.
+//!
+//! Everything else is data: a [`Route`](hub::routes::Route) behind an `Arc`, the [table](hub::routes::RouteTable)
+//! that is swapped whole, a [`Session`](hub::session::Session) in its route's [`Audience`](hub::audience::Audience).
+//!
+//! Five facts about actix 0.13 shape this. A panic in a handler ends the actor for good. `Supervisor` does not bring
+//! it back. A value dropped with the actor can tell its owner; that is the [`Tether`](hub::tether::Tether).
+//! `do_send` ignores the mailbox's capacity. A mailbox is emptied before the actor's own timers run. Hence:
+//! `try_send` or `send`, never `do_send` but in the Tether; no I/O in a handler; no data in a mailbox.
+//!
+//! **Actors for lifecycle and control, channels for messages, a swapped table between them.** One actor is one
+//! thread; a mailbox has no back-pressure that reaches a client; a panic in an actor must cost a restart decision and
+//! not every call in flight.
+//!
+//! # The path of a request
+//!
+//! `POST /time/mcp`, a `tools/call`, the upstream a child process.
+//!
+//! 1. **Socket.** A worker thread of actix-web. `h1_allow_half_closed(false)`: a client that leaves is noticed at once.
+//! 2. [`server::guard`]: Host and Origin, then content type and declared length. Cheap refusals first.
+//! 3. [`server::path`]: which mount, which face of it. Bytes are compared as they came; a path has one spelling.
+//! 4. [`hub::routes`]: the name gives an `Arc<Route>`, or 404. From here the request owns its route, whatever a
+//!    reload does.
+//! 5. [`wire::message`]: the body, read up to the limit and within its deadline, becomes a [`Message`]: validated
+//!    JSON, the bytes kept, the positions of the few members we look at.
+//! 6. [`hub::session`]: the header names a session of this mount; `initialize` makes one.
+//! 7. [`hub::dispatch`]: some things the hub settles itself (`ping`, shared subscriptions and log levels), all else is
+//!    forwarded as it came.
+//! 8. [`hub::isolation`]: which connection. The session's own, one leased from the pool, or the shared one. None? Then
+//!    the one slow path: `Connect`, to the actor.
+//! 9. [`link::connection`]: take the next id, put it into the pending table, splice it into the bytes, queue them. A
+//!    slow child slows its callers, not the hub.
+//! 10. `link/pump.rs`, the writer: one line, flushed when the queue is empty. … The child. … The reader:
+//!     [`wire::lines`], the longest line enforced.
+//! 11. [`link::connection`] again: a response leaves the pending table and gets its own id back. Progress goes to its
+//!     call; a question to the call it belongs to; the rest to [`hub::audience`].
+//! 12. [`server::stream`]: the first event decides. A lone response becomes plain JSON; anything else opens an event
+//!     stream, which [`hub::replay`] keeps for clients that come back.
+//! 13. **The end.** The response ends the call. A client that leaves does not: its session keeps the calls, and their
+//!     answers wait. `notifications/cancelled`, the end of the session or the time limit drops the Reply, and that
+//!     tells the upstream.
+//! 14. An error anywhere is a value of its module's enum; [`server::rescue`] alone knows statuses and codes.
+//!
+//! # The path of a reload
+//!
+//! 1. Something stirs in the folder of the file, or of what it links to; or SIGHUP. Both become `Reload`.
+//! 2. [`config::read`]: the text becomes a [`Config`], or a drawn report and nothing else: everything runs on as it was.
+//! 3. [`mod@config::plan`]: two Configs become a [`Plan`](config::Plan). A key that needs a new process (`bind`,
+//!    `workers`, `connections_max`) refuses the *whole* plan by name. What changes in place and what replaces a
+//!    process is one exhaustive `match` over the fields: a new field does not compile until someone decides.
+//! 4. **Prepare** what nobody sees: actors, not started.
+//! 5. **Publish**: one store of a new table. Kept names carry over the same `Arc<Route>`; their calls, sessions and
+//!    processes are untouched.
+//! 6. **Start** the eager ones, **retire** the removed. A replaced upstream with a live process keeps serving until
+//!    its successor has proved itself; then the successor takes over the route, and the audience with it.
+//! 7. **Tell**: the generation, the hash, the time, for `/api/v1/status`.
+//!
+//! # Threads
+//!
+//! | thread | runs |
+//! |---|---|
+//! | main | the actix `System`: Hub and Upstreams; forks the children, because Linux ties a child's parent-death signal to the *thread* that forked it |
+//! | workers | those of the one `HttpServer`: guards, parsing, calls, streams, **and both ends of each child's pipes** |
+//! | blocking | reading files |
+//! | watcher, log | one thread each |
+//!
+//! A call stays on few threads, because waking one costs more than the rest of the call's way through the hub. So
+//! each worker gives its runtime's handle to the [`Engine`](hub::engine::Engine), and a child's pipes are registered
+//! there. A worker's runtime ends with its `HttpServer`; hence one for the life of the process.
+//!
+//! # Habits
+//!
+//! - Plan, then publish: nothing visible changes until everything that can fail has succeeded.
+//! - Pure core, thin shell. If a test needs a socket, the decision may belong one layer down.
+//! - One way in: the first start and every reload, a file and an embedding program use the same function.
+//! - Forward bytes, not trees. What we do not understand passes unchanged.
+//! - Every queue, body, line, wait and table has a maximum, with the reason beside it.
+//! - Fail at the border with the name of the thing and the next step; inside, fail by type.
+//! - Comments are sentences and say why. No `unwrap` or `expect` outside tests and proofs.
+//! - Locks are `std`, held for a few lines, never over an `.await`.
+//! - A rule that a machine can check is checked, by `tests/tidy.rs`, `clippy.toml` or `deny.toml`.
 
 pub mod bridge;
 pub mod cli;
@@ -10,3 +165,13 @@ pub mod run;
 pub mod server;
 pub mod shutdown;
 pub mod wire;
+
+pub use config::Config;
+pub use link::{
+    Link,
+    connection::{Connection, Reply},
+    process::ProcessSpec,
+};
+pub use run::Running;
+pub use shutdown::Shutdown;
+pub use wire::Message;

@@ -122,9 +122,7 @@ impl Running {
             () = self.drain() => tracing::info!("done"),
             () = shutdown.now.cancelled() => {
                 tracing::warn!("ending at once");
-                // All that is left goes, without a time to finish.
-                self.house.engine.at_once.cancel();
-                let _ = self.hub.send(Drain { deadline: Instant::now() }).await;
+                let _ = self.hub.send(Drain::Now).await;
             }
         }
         self.server.stop(false).await;
@@ -134,10 +132,11 @@ impl Running {
 
     async fn drain(&self) {
         let deadline = Instant::now() + self.house.config.load().drain_timeout;
-        // Streams end and new work is refused from here on.
+        // New work is refused from here on. It is still answered, so that callers know; a balancer sees /readyz.
         self.house.draining.cancel();
-        self.server.pause().await;
+        self.house.see_off();
         self.front.settled(deadline).await;
-        let _ = self.hub.send(Drain { deadline }).await;
+        let _ = self.hub.send(Drain::Until(deadline)).await;
+        self.front.flushed().await;
     }
 }

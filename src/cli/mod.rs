@@ -8,11 +8,14 @@ pub mod proxy;
 pub mod serve;
 pub mod version;
 
-use std::{io::IsTerminal, path::PathBuf};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{config::Format, observe};
+use crate::{config::Format, observe, run::StartError};
 
 /// Done.
 pub const OK: u8 = 0;
@@ -122,6 +125,23 @@ pub fn main() -> u8 {
 
 /// Says what went wrong, and gives the exit code back.
 fn fail(code: u8, text: impl std::fmt::Display) -> u8 {
-    eprintln!("hubward: {text}");
+    complain(format_args!("hubward: {text}"));
     code
+}
+
+/// To stderr, which nobody has to read.
+fn complain(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Data, to stdout. Whoever started us may have closed it.
+fn say(text: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// The exit code of a hub that did not start.
+fn not_started(error: StartError) -> u8 {
+    let code = if matches!(error, StartError::Exposed(_)) { USAGE } else { FAILED };
+    fail(code, error)
 }

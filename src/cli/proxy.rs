@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{FAILED, Globals, OK, USAGE, fail};
+use super::{FAILED, Globals, OK, USAGE, fail, not_started, serve::announce};
 use crate::{
     config::{Bind, Config, Format, InheritEnv, Isolation, Name, Text, UpstreamConfig},
     run::{self, Running},
@@ -65,15 +65,14 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
     let code = run::on_system(async move {
         let running = match Running::start(config, String::new(), None).await {
             Ok(running) => running,
-            Err(error) => return fail(FAILED, error),
+            Err(error) => return not_started(error),
         };
         let shutdown = match Shutdown::listen(|| tracing::info!("there is no file to read again")) {
             Ok(shutdown) => shutdown,
             Err(error) => return fail(FAILED, format!("cannot listen for signals: {error}")),
         };
-        for address in &running.addresses {
-            println!("http://{address}/mcp\nhttp://{address}/sse");
-        }
+        let urls = running.addresses.iter().map(|address| format!("http://{address}/mcp\nhttp://{address}/sse"));
+        announce(urls.collect());
         running.until(shutdown).await;
         OK
     });

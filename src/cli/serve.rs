@@ -1,12 +1,8 @@
 //! `hubward serve`: the hub in the foreground.
 
-use std::{
-    io::{IsTerminal, Write},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{io::IsTerminal, sync::Arc};
 
-use super::{FAILED, Globals, OK, USAGE, fail};
+use super::{FAILED, Globals, OK, USAGE, complain, fail, not_started, say};
 use crate::{
     config::{self, Bind, Config, Loaded, report},
     hub::{Reload, Source},
@@ -31,12 +27,12 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
         Ok(loaded) => loaded,
         Err(rejected) => {
             let text = rejected.text.as_deref().unwrap_or_default();
-            eprintln!("{}", report::draw(&rejected.diagnostics, text, &rejected.path, color));
+            complain(report::draw(&rejected.diagnostics, text, &rejected.path, color));
             return USAGE;
         }
     };
     if !warnings.is_empty() {
-        eprintln!("{}", report::draw(&warnings, &text, &path, color));
+        complain(report::draw(&warnings, &text, &path, color));
     }
     let log = match globals.log(config.hub.log.level.as_str(), config.hub.log.format) {
         Ok(log) => log,
@@ -53,7 +49,7 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
     let code = run::on_system(async move {
         let running = match Running::start(config, hash, Some(source)).await {
             Ok(running) => running,
-            Err(error) => return fail(FAILED, error),
+            Err(error) => return not_started(error),
         };
         let reload = running.hub.clone();
         let again = Arc::new(move || drop(reload.try_send(Reload)));
@@ -66,7 +62,12 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
         if let Err(error) = &watch {
             tracing::warn!("{error}; SIGHUP still reloads {}", path.display());
         }
-        announce(&running);
+        announce(urls(&running));
+        if std::io::stderr().is_terminal()
+            && let Some(first) = running.addresses.first()
+        {
+            tracing::info!("listening; the state of all upstreams: http://{first}/api/v1/status");
+        }
         running.until(shutdown).await;
         drop(watch);
         OK
@@ -75,31 +76,27 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
     code
 }
 
-/// Prints where each upstream is, once the hub listens.
-pub fn announce(running: &Running) {
-    let mut out = std::io::stdout().lock();
+/// Where each upstream is.
+fn urls(running: &Running) -> Vec<String> {
     let config = running.house.config.load();
     let routes = running.house.table.load();
+    let mut urls = Vec::new();
     for address in &running.addresses {
         for prefix in &config.prefixes {
-            let base = format!("http://{}{prefix}", shown(*address));
-            for name in routes.by_name.keys() {
-                // Whoever starts us may not read what we say.
-                let _ = writeln!(out, "{base}/{name}/mcp");
-                let _ = writeln!(out, "{base}/{name}/sse");
-            }
-            if routes.default.is_some() {
-                let _ = writeln!(out, "{base}/mcp\n{base}/sse");
-            }
+            let base = format!("http://{address}{prefix}");
+            let named = routes.by_name.keys().map(|name| format!("{base}/{name}"));
+            let all = named.chain(routes.default.iter().map(|_| base.clone()));
+            urls.extend(all.flat_map(|mount| [format!("{mount}/mcp"), format!("{mount}/sse")]));
         }
     }
-    let _ = out.flush();
-    if std::io::stderr().is_terminal() {
-        let first = running.addresses.first().map(|address| shown(*address)).unwrap_or_default();
-        tracing::info!("listening; the state of all upstreams: http://{first}/api/v1/status");
-    }
+    urls
 }
 
-fn shown(address: SocketAddr) -> String {
-    address.to_string()
+/// Prints the URLs, once the hub listens. On a thread of its own: whoever started us may not read what we say, and
+/// a full pipe would hold the whole hub up (F110).
+pub fn announce(urls: Vec<String>) {
+    let print = move || say(urls.join("\n"));
+    if let Err(error) = std::thread::Builder::new().name("announce".into()).spawn(print) {
+        tracing::warn!("cannot print the URLs: {error}");
+    }
 }

@@ -10,10 +10,10 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> u8 {
-    println!("hubward {}", env!("CARGO_PKG_VERSION"));
+    super::say(format_args!("hubward {}", env!("CARGO_PKG_VERSION")));
     if args.verbose {
-        println!("platform: {}-{}", std::env::consts::ARCH, std::env::consts::OS);
-        println!("protocol revisions: {}", Revision::ALL.map(Revision::as_str).join(", "));
+        super::say(format_args!("platform: {}-{}", std::env::consts::ARCH, std::env::consts::OS));
+        super::say(format_args!("protocol revisions: {}", Revision::ALL.map(Revision::as_str).join(", ")));
     }
     super::OK
 }

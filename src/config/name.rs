@@ -6,7 +6,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-/// `[a-z0-9][a-z0-9._-]{0,62}`, and none of [`RESERVED`].
+/// `[a-z0-9][a-z0-9._-]{0,62}`, and none of `RESERVED`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 

@@ -69,7 +69,7 @@ pub fn plan(old: &Config, new: &Config) -> Plan {
         plan.removed.push(name.clone());
     }
     for (name, new) in &new.upstreams {
-        let list = match old.upstreams.get(name).map(|old| upstream(old, new)) {
+        let list = match old.upstreams.get(name).map(|old| change(old, new)) {
             None => &mut plan.added,
             Some(Change::None) => &mut plan.kept,
             Some(Change::InPlace) => &mut plan.updated,
@@ -111,14 +111,18 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
     (fixed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect(), live)
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Change {
+/// What the way from one definition of an upstream to another takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
     None,
+    /// The process need not know.
     InPlace,
+    /// Only another process can follow.
     Process,
 }
 
-fn upstream(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
+/// The way from one definition to another.
+pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
     let UpstreamConfig {
         enabled,
         required,
@@ -187,11 +191,11 @@ mod tests {
 
     #[test]
     fn each_field_of_an_upstream() {
-        let check = |expected: Change, change: fn(&mut UpstreamConfig)| {
+        let check = |expected: Change, alter: fn(&mut UpstreamConfig)| {
             let mut new = time();
-            change(&mut new);
-            assert_eq!(upstream(&time(), &new), expected, "{new:?}");
-            assert_eq!(upstream(&new, &time()), expected, "{new:?}");
+            alter(&mut new);
+            assert_eq!(change(&time(), &new), expected, "{new:?}");
+            assert_eq!(change(&new, &time()), expected, "{new:?}");
         };
         check(Change::None, |_| ());
         check(Change::Process, |u| u.enabled = false);
@@ -220,7 +224,7 @@ mod tests {
     fn what_is_off_has_no_process_to_replace() {
         let off = UpstreamConfig { enabled: false, ..time() };
         let other = UpstreamConfig { command: "npx".into(), ..off.clone() };
-        assert_eq!(upstream(&off, &other), Change::InPlace);
+        assert_eq!(change(&off, &other), Change::InPlace);
     }
 
     #[test]

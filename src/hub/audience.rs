@@ -104,11 +104,12 @@ impl Audience {
         self.members().sessions.values().cloned().collect()
     }
 
-    /// Takes a session out and ends it. Answers the resources that nobody subscribes to any more.
-    pub fn remove(&self, session: &Session, why: &str) -> Vec<String> {
+    /// Takes a session out and ends it. Answers the resources that nobody subscribes to any more; None where it was
+    /// taken out before.
+    pub fn remove(&self, session: &Session, why: &str) -> Option<Vec<String>> {
         let orphans = {
             let mut members = self.members();
-            members.sessions.remove(&session.id);
+            let known = members.sessions.remove(&session.id);
             let mut orphans = Vec::new();
             members.subscribers.retain(|uri, keys| {
                 if keys.remove(&session.key) && keys.is_empty() {
@@ -116,7 +117,7 @@ impl Audience {
                 }
                 !keys.is_empty()
             });
-            orphans
+            known.map(|_| orphans)
         };
         session.end(why);
         orphans
@@ -226,7 +227,8 @@ mod tests {
         audience.subscribe(&one, "a:/x", true);
         audience.subscribe(&one, "a:/y", true);
         audience.subscribe(&two, "a:/y", true);
-        assert_eq!(audience.remove(&one, "bye"), ["a:/x"]);
+        assert_eq!(audience.remove(&one, "bye"), Some(vec!["a:/x".to_owned()]));
+        assert_eq!(audience.remove(&one, "bye"), None);
         assert_eq!(audience.subscribed(), ["a:/y"]);
     }
 

@@ -9,13 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::poll_immediate;
 use tokio::sync::mpsc;
 
 use super::{
     audience::{Wish, level_of, uri_of},
     isolation::{self, Seat, seat},
     routes::Route,
-    session::{Busy, Session},
+    session::{Busy, Session, Waiting},
     upstream::Unavailable,
 };
 use crate::{
@@ -39,6 +40,8 @@ pub struct Calls {
     /// Cancel what is unfinished when they are dropped. They go before the seat, so that it knows.
     replies: Vec<Reply>,
     seat: Option<Seat>,
+    /// Until all are sent: what of them was cancelled.
+    waiting: Option<Waiting>,
     session: Arc<Session>,
     route: Arc<Route>,
     /// Requests without a final event.
@@ -48,6 +51,12 @@ pub struct Calls {
     deadline: Instant,
     last_deadline: Instant,
     _busy: Busy,
+}
+
+/// What became of a request that was to be forwarded.
+enum Forwarded {
+    Sent,
+    Cancelled,
 }
 
 /// Sends the messages of one body on their way. Answers with the calls whose responses are to come, if any.
@@ -73,6 +82,7 @@ pub async fn dispatch(
         events,
         replies: Vec::with_capacity(requests.len()),
         seat: None,
+        waiting: None,
         session: session.clone(),
         route: route.clone(),
         open: requests,
@@ -89,8 +99,12 @@ pub async fn dispatch(
         };
         let answer = match settle(route, session, message).await {
             Some(answer) => answer,
-            None => match calls.forward(message, &to).await {
-                Ok(Ok(())) => continue,
+            None => match calls.forward(message, id, &to).await {
+                Ok(Ok(Forwarded::Sent)) => continue,
+                Ok(Ok(Forwarded::Cancelled)) => {
+                    calls.finish(Some(id));
+                    continue;
+                }
                 Ok(Err(error)) => Event::Failed { id: id.clone(), error },
                 Err(unavailable) if alone => return Err(unavailable),
                 Err(unavailable) => Event::Response(unavailable_response(id, &unavailable)),
@@ -98,6 +112,7 @@ pub async fn dispatch(
         };
         let _ = to.try_send(answer);
     }
+    calls.waiting = None;
     Ok(Some(calls))
 }
 
@@ -118,6 +133,10 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
     let keeps_own = session.own.load().is_some() || isolation == Isolation::Session;
     match message.method() {
         "ping" => Some(done()),
+        // A process that was started now would be greeted without the client's own words (2024-11-05).
+        _ if session.greeting().is_none() => {
+            Some(error(INVALID_REQUEST, "the session is not initialized; `initialize` comes first"))
+        }
         "initialize" => Some(error(INVALID_REQUEST, "the session is initialized already")),
         method if method.starts_with("tasks/") => Some(error(METHOD_NOT_FOUND, "tasks are not offered here")),
         "logging/setLevel" => {
@@ -205,6 +224,8 @@ async fn notify(route: &Arc<Route>, session: &Arc<Session>, message: &Message) {
         "notifications/cancelled" => {
             let Some(id) = member("requestId") else { return };
             let reason = "the client cancelled the request";
+            // In this order, or a request on its way from the one to the other would miss it.
+            session.cancel_waiting(&id);
             for bridged in session.in_use() {
                 bridged.connection.cancel(session.key, &id, reason);
             }
@@ -227,25 +248,40 @@ impl Calls {
     async fn forward(
         &mut self,
         message: &Message,
+        id: &Id,
         to: &mpsc::Sender<Event>,
-    ) -> Result<Result<(), CallError>, Unavailable> {
-        self.route.serving.count_call();
-        let mut sent = self.sit().await?.connection.call(message, self.session.caller(), to).await;
-        let lost = matches!(sent, Err(CallError::Lost { .. }));
-        if lost && self.replies.is_empty() && !self.session.ended.is_cancelled() {
-            // The process ended this instant, and nothing of the call has left us.
-            self.stand();
-            sent = self.sit().await?.connection.call(message, self.session.caller(), to).await;
+    ) -> Result<Result<Forwarded, CallError>, Unavailable> {
+        loop {
+            let Some(bridged) = self.sit(id).await? else { return Ok(Ok(Forwarded::Cancelled)) };
+            if self.was_cancelled(id) {
+                return Ok(Ok(Forwarded::Cancelled));
+            }
+            match bridged.connection.call(message, self.session.caller(), to).await {
+                // The process ended this instant, and nothing of the call has left us: the next one may have it.
+                Err(CallError::Lost { .. }) if self.replies.is_empty() && !self.session.ended.is_cancelled() => {
+                    self.stand();
+                }
+                sent => {
+                    self.route.serving.count_call();
+                    return Ok(sent.map(|reply| {
+                        // Dropped, the reply tells the process, in case it was cancelled in between.
+                        if self.was_cancelled(id) {
+                            return Forwarded::Cancelled;
+                        }
+                        self.replies.push(reply);
+                        Forwarded::Sent
+                    }));
+                }
+            }
         }
-        Ok(sent.map(|reply| self.replies.push(reply)))
     }
 
-    /// The connection of these calls.
-    async fn sit(&mut self) -> Result<Arc<Bridged>, Unavailable> {
+    /// The connection of these calls; none where the client cancels the request before there is one.
+    async fn sit(&mut self, id: &Id) -> Result<Option<Arc<Bridged>>, Unavailable> {
         if let Some(seat) = &self.seat {
-            return Ok(seat.bridged().clone());
+            return Ok(Some(seat.bridged().clone()));
         }
-        let seat = seat(&self.route, &self.session).await?;
+        let Some(seat) = self.wait_for_seat(id).await? else { return Ok(None) };
         let bridged = seat.bridged().clone();
         self.session.uses(&bridged);
         // The wait for a process is not the call's.
@@ -253,13 +289,32 @@ impl Calls {
         self.deadline = now + self.limit;
         self.last_deadline = now + self.limit * RENEWALS_MAX;
         self.seat = Some(seat);
-        Ok(bridged)
+        Ok(Some(bridged))
     }
 
     fn stand(&mut self) {
         if let Some(seat) = self.seat.take() {
             self.session.used(seat.bridged());
         }
+    }
+
+    /// A connection; none where the client cancels the request before there is one.
+    async fn wait_for_seat(&mut self, id: &Id) -> Result<Option<Seat>, Unavailable> {
+        let (route, session) = (self.route.clone(), self.session.clone());
+        let mut seat = std::pin::pin!(seat(&route, &session));
+        // Mostly it is there at once.
+        if let Some(seat) = poll_immediate(&mut seat).await {
+            return seat.map(Some);
+        }
+        let waiting = self.waiting.get_or_insert_with(|| session.waits(&self.open));
+        tokio::select! {
+            seat = seat => seat.map(Some),
+            () = waiting.cancelled(id) => Ok(None),
+        }
+    }
+
+    fn was_cancelled(&self, id: &Id) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.is_cancelled(id))
     }
 
     /// The connection the calls run on, if any is needed.
@@ -288,9 +343,13 @@ impl Calls {
         };
         match &event {
             Event::Response(bytes) => {
-                let id = match message::read_upstream(bytes.clone()) {
-                    Ok(message::Body::One(message)) if self.open.len() > 1 => message.id().cloned(),
-                    _ => self.open.first().cloned(),
+                let id = match self.open.as_slice() {
+                    [only] => Some(only.clone()),
+                    // Only a batch has to look whose answer it is.
+                    _ => match message::read_upstream(bytes.clone()) {
+                        Ok(message::Body::One(message)) => message.id().cloned(),
+                        _ => None,
+                    },
                 };
                 self.finish(id.as_ref());
             }

@@ -9,14 +9,12 @@ pub mod engine;
 pub mod instance;
 pub mod isolation;
 pub mod lifecycle;
+mod panics;
 pub mod replay;
 pub mod routes;
 pub mod session;
 pub mod tether;
 pub mod upstream;
-
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -27,11 +25,12 @@ use std::{
 
 use actix::prelude::*;
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::{
-    self, Config, HubConfig, Loaded, Name, Start, UpstreamConfig,
-    plan::{Plan, plan},
+    self, Config, HubConfig, Isolation, Loaded, Name, Start, UpstreamConfig,
+    plan::{Change, Plan, change, plan},
 };
 
 use audience::Audience;
@@ -45,6 +44,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Panics of one upstream's supervisor within [`REBUILD_PERIOD`] after which it is left alone.
 const REBUILDS_MAX: usize = 5;
 const REBUILD_PERIOD: Duration = Duration::from_secs(60);
+/// Messages that may wait for the Hub while it reads a file: each upstream may have one to say.
+const MAILBOX_MAX: usize = 1024;
 
 /// What the server and the Hub share: what may be seen without asking an actor.
 pub struct House {
@@ -83,8 +84,11 @@ pub struct Apply(pub Config);
 /// Ends all upstreams. Answers when nothing is left.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Drain {
-    pub deadline: Instant,
+pub enum Drain {
+    /// Calls in flight may finish until then.
+    Until(Instant),
+    /// Nothing may.
+    Now,
 }
 
 /// What a reload did.
@@ -129,7 +133,7 @@ pub struct Hub {
     source: Option<Arc<Source>>,
     children: BTreeMap<Name, Child>,
     /// Actors that replaced or removed ones left behind, still finishing.
-    retiring: BTreeMap<u64, Addr<Upstream>>,
+    retiring: BTreeMap<u64, (Name, Addr<Upstream>)>,
     last_number: u64,
     tasks: TaskTracker,
 }
@@ -141,6 +145,8 @@ struct Child {
     route: Arc<Route>,
     /// The replacement, until it has shown that it works.
     next: Option<Next>,
+    /// With `overlap = false`: cancelled when no earlier process of this name is left.
+    free: CancellationToken,
     panics: Vec<Instant>,
 }
 
@@ -148,6 +154,32 @@ struct Next {
     number: u64,
     address: Addr<Upstream>,
     route: Arc<Route>,
+    free: CancellationToken,
+}
+
+/// Tells an upstream what to do. An order may not be lost, and nobody waits for it: where callers fill the mailbox,
+/// it goes in as soon as there is room.
+fn order<M>(to: &Addr<Upstream>, order: M)
+where
+    M: Message<Result = ()> + Send + 'static,
+    Upstream: Handler<M>,
+{
+    if let Err(SendError::Full(order)) = to.try_send(order) {
+        actix::spawn(to.send(order).map(drop));
+    }
+}
+
+/// A change in place: the same actor, processes, sessions and streams.
+fn update(route: &mut Arc<Route>, address: &Addr<Upstream>, config: Arc<UpstreamConfig>) {
+    route.serving.pool.resize(route.config.process_max, config.process_max);
+    *route = Arc::new(Route {
+        name: route.name.clone(),
+        upstream: route.upstream.clone().with(&config),
+        config: config.clone(),
+        serving: route.serving.clone(),
+        audience: route.audience.clone(),
+    });
+    order(address, Adopt(config));
 }
 
 impl House {
@@ -197,11 +229,7 @@ impl House {
 
     /// Ends a session wherever it is counted.
     pub fn end_session(&self, route: &Route, session: &session::Session, why: &str) {
-        if route.audience.get(&session.id).is_none() {
-            session.end(why);
-            return;
-        }
-        let orphans = route.audience.remove(session, why);
+        let Some(orphans) = route.audience.remove(session, why) else { return };
         self.engine.sessions.fetch_sub(1, Ordering::Relaxed);
         let Some(shared) = route.serving.connection.load_full().filter(|_| !orphans.is_empty()) else { return };
         tokio::spawn(async move {
@@ -210,6 +238,13 @@ impl House {
                 let _ = shared.connection.request("resources/unsubscribe", Some(&params), SWEEP * 10).await;
             }
         });
+    }
+
+    /// Closes the streams of all sessions on which nothing is being answered.
+    pub fn see_off(&self) {
+        for route in self.table.load().by_name.values() {
+            route.audience.all().into_iter().for_each(session::Session::see_off);
+        }
     }
 
     fn update_status(&self, change: impl Fn(&mut HubStatus)) {
@@ -255,13 +290,10 @@ impl Hub {
             self.children.insert(name.clone(), child);
             added.push(name.clone());
         }
-        for name in &plan.updated {
-            self.update(name, Arc::new(new.upstreams[name].clone()), context);
-        }
         let drain = Instant::now() + new.hub.drain_timeout;
         let removed: Vec<Child> = plan.removed.iter().filter_map(|name| self.children.remove(name)).collect();
-        for name in &plan.replaced {
-            self.replace(name, Arc::new(new.upstreams[name].clone()), drain, context);
+        for name in plan.updated.iter().chain(&plan.replaced) {
+            self.change(name, Arc::new(new.upstreams[name].clone()), drain, context);
         }
         self.config = new;
         self.hash = hash;
@@ -301,9 +333,10 @@ impl Hub {
         context: &Context<Self>,
     ) -> Child {
         let serving = Serving::new(config.process_max, self.house.engine.clone());
-        let (number, address, upstream) = self.make_actor(name, &config, &serving, &audience, context);
+        let free = CancellationToken::new();
+        let (number, address, upstream) = self.make_actor(name, &config, &serving, &audience, &free, context);
         let route = Arc::new(Route { name: name.clone(), config, upstream, serving, audience });
-        Child { number, address, route, next: None, panics: Vec::new() }
+        Child { number, address, route, next: None, free, panics: Vec::new() }
     }
 
     fn make_actor(
@@ -312,8 +345,12 @@ impl Hub {
         config: &Arc<UpstreamConfig>,
         serving: &Arc<Serving>,
         audience: &Arc<Audience>,
+        free: &CancellationToken,
         context: &Context<Self>,
     ) -> (u64, Addr<Upstream>, UpstreamHandle) {
+        if config.overlap || !self.retiring.values().any(|(retiring, _)| retiring == name) {
+            free.cancel();
+        }
         self.last_number += 1;
         let number = self.last_number;
         let tether = Tether { name: name.clone(), number, owner: context.address().recipient() };
@@ -323,6 +360,7 @@ impl Hub {
             engine: self.house.engine.clone(),
             serving: serving.clone(),
             audience: audience.clone(),
+            free: free.clone(),
             proved: context.address().recipient(),
             tether,
             tasks: self.tasks.clone(),
@@ -340,62 +378,68 @@ impl Hub {
         let Some(child) = self.children.get(name) else { return };
         let config = &child.route.config;
         if config.start == Start::Eager && config.enabled && config.unavailable.is_none() {
-            let _ = child.address.try_send(Prove);
+            order(&child.address, Prove);
         }
     }
 
-    /// A change in place: the same actor, processes, sessions and streams.
-    fn update(&mut self, name: &Name, config: Arc<UpstreamConfig>, context: &Context<Self>) {
-        let Some(mut child) = self.children.remove(name) else { return };
-        if !child.address.connected() {
-            // Its supervisor panicked too often. A change is worth another try.
-            let Route { serving, audience, .. } = &*child.route;
-            let (number, address, upstream) = self.make_actor(name, &config, serving, audience, context);
-            let (serving, audience) = (serving.clone(), audience.clone());
-            let route = Arc::new(Route { name: name.clone(), config, upstream, serving, audience });
-            child = Child { number, address, route, next: child.next, panics: Vec::new() };
-            self.children.insert(name.clone(), child);
-            return;
+    /// A changed definition. It is compared with what runs, which is not the last one where that did not start.
+    fn change(&mut self, name: &Name, config: Arc<UpstreamConfig>, drain: Instant, context: &mut Context<Self>) {
+        let Some(child) = self.children.get_mut(name) else { return };
+        if let Some(next) = &mut child.next
+            && change(&next.route.config, &config) != Change::Process
+        {
+            return update(&mut next.route, &next.address, config);
         }
-        child.route.serving.pool.resize(child.route.config.process_max, config.process_max);
-        child.route = Arc::new(Route {
-            name: name.clone(),
-            upstream: child.route.upstream.clone().with(&config),
-            config: config.clone(),
-            serving: child.route.serving.clone(),
-            audience: child.route.audience.clone(),
-        });
-        let _ = child.address.try_send(Adopt(config));
+        let difference = change(&child.route.config, &config);
+        if difference == Change::Process {
+            return self.replace(name, config, drain, context);
+        }
+        if !child.address.connected() {
+            // Its supervisor panicked too often and was left alone. A change is worth another try.
+            child.panics.clear();
+            return self.rebuild(name, config, context);
+        }
+        update(&mut child.route, &child.address, config);
+        child.route.serving.notice.store(None);
+        if let Some(next) = child.next.take() {
+            self.retire(name, next.number, next.address, Instant::now(), false, "was replaced by a newer definition");
+        }
+    }
+
+    /// Gives an upstream a new actor for the one that panicked, over the same sessions.
+    fn rebuild(&mut self, name: &Name, config: Arc<UpstreamConfig>, context: &Context<Self>) {
+        let Some(mut child) = self.children.remove(name) else { return };
+        let (serving, audience) = (child.route.serving.clone(), child.route.audience.clone());
+        let (number, address, upstream) = self.make_actor(name, &config, &serving, &audience, &child.free, context);
+        child.number = number;
+        child.address = address;
+        child.route = Arc::new(Route { name: name.clone(), config, upstream, serving, audience });
         self.children.insert(name.clone(), child);
+        self.start_eagerly(name);
     }
 
     /// A change that needs a new process. Where one runs, the new one has to show that it works first.
     fn replace(&mut self, name: &Name, config: Arc<UpstreamConfig>, drain: Instant, context: &mut Context<Self>) {
-        let Some(old) = self.children.remove(name) else { return };
-        let mut new = self.make(name, config.clone(), old.route.audience.clone(), context);
-        if let Some(next) = old.next {
+        let Some(mut old) = self.children.remove(name) else { return };
+        if let Some(next) = old.next.take() {
             // A newer edit overtakes the proof of the last one.
-            self.retire(next.number, next.address, Instant::now(), false, "was replaced by a newer definition");
+            self.retire(name, next.number, next.address, Instant::now(), false, "was replaced by a newer definition");
         }
         let lives = !old.route.serving.status.load().pids.is_empty();
         let callable = config.enabled && config.unavailable.is_none();
+        let audience = old.route.audience.clone();
         if lives && callable && config.overlap {
-            let _ = new.address.try_send(Prove);
-            let next = Next { number: new.number, address: new.address, route: new.route };
-            let child = Child {
-                next: Some(next),
-                number: old.number,
-                address: old.address,
-                route: old.route,
-                panics: old.panics,
-            };
-            self.children.insert(name.clone(), child);
+            let new = self.make(name, config, audience, context);
+            order(&new.address, Prove);
+            old.next = Some(Next { number: new.number, address: new.address, route: new.route, free: new.free });
+            self.children.insert(name.clone(), old);
             return;
         }
-        new.panics = old.panics;
-        // `overlap = false`: calls in flight finish, then the old one stops; meanwhile callers are told to come back.
+        // `overlap = false`: calls in flight finish and the old process stops before the new one starts.
         let pinned = callable && config.overlap;
-        self.retire(old.number, old.address, drain, pinned, "was replaced by a changed configuration");
+        self.retire(name, old.number, old.address, drain, pinned, "was replaced by a changed configuration");
+        let mut new = self.make(name, config, audience, context);
+        new.panics = old.panics;
         self.children.insert(name.clone(), new);
         self.start_eagerly(name);
     }
@@ -407,54 +451,56 @@ impl Hub {
         let Some(next) = child.next.take() else { return };
         let old = std::mem::replace(&mut child.address, next.address);
         let number = std::mem::replace(&mut child.number, next.number);
-        child.route = next.route;
-        let heirs = child.route.audience.clone();
+        child.free = next.free;
+        let before = std::mem::replace(&mut child.route, next.route);
         self.publish();
-        // A shared upstream's new lists may differ from what its clients know.
-        for session in heirs.all() {
-            session.announce_new_lists();
+        // Its lists may differ from what clients know. A session that keeps its process hears of it when it moves.
+        if let Some(profile) =
+            before.serving.profile.load_full().filter(|_| before.config.isolation == Isolation::Shared)
+        {
+            before.audience.all().iter().for_each(|session| session.announce_new_lists(&profile));
         }
-        self.retire(number, old, drain, true, "was replaced by a changed configuration");
+        self.retire(name, number, old, drain, true, "was replaced by a changed configuration");
         tracing::info!(upstream = %name, "the new definition serves");
     }
 
     fn remove(&mut self, child: Child, drain: Instant) {
-        if let Some(next) = child.next {
-            self.retire(next.number, next.address, Instant::now(), false, "was removed from the configuration");
-        }
-        // Nobody finds the sessions any more. Their streams close; their calls have until the deadline.
+        const WHY: &str = "was removed from the configuration";
         let (house, route) = (self.house.clone(), child.route.clone());
+        if let Some(next) = child.next {
+            self.retire(&route.name, next.number, next.address, Instant::now(), false, WHY);
+        }
+        self.retire(&route.name, child.number, child.address, drain, false, WHY);
+        // Nobody finds the sessions any more. Their streams close; their calls have until the deadline.
         let sessions = route.audience.all();
-        sessions.iter().for_each(|session| session.streams(|streams| streams.detach(replay::STANDALONE)));
+        sessions.iter().cloned().for_each(session::Session::see_off);
         self.tasks.spawn_local(async move {
             while Instant::now() < drain && sessions.iter().any(|session| session.is_busy()) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            sessions
-                .iter()
-                .for_each(|session| house.end_session(&route, session, "was removed from the configuration"));
+            sessions.iter().for_each(|session| house.end_session(&route, session, WHY));
         });
-        self.retire(child.number, child.address, drain, false, "was removed from the configuration");
     }
 
-    fn retire(&mut self, number: u64, address: Addr<Upstream>, deadline: Instant, pinned: bool, why: &'static str) {
-        let _ = address.try_send(Retire { deadline, pinned, why });
-        self.retiring.insert(number, address);
+    fn retire(
+        &mut self,
+        name: &Name,
+        number: u64,
+        address: Addr<Upstream>,
+        deadline: Instant,
+        pinned: bool,
+        why: &'static str,
+    ) {
+        order(&address, Retire { deadline, pinned, why });
+        // One that panicked too often has ended already, and will not say so again.
+        if address.connected() {
+            self.retiring.insert(number, (name.clone(), address));
+        }
     }
 
     fn publish(&self) {
         let by_name = self.children.iter().map(|(name, child)| (name.clone(), child.route.clone())).collect();
         self.house.table.publish(Routes { by_name, default: self.config.hub.default.clone() });
-        for child in self.children.values() {
-            let (config, serving) = (&child.route.config, &child.route.serving);
-            let fixed = match (config.enabled, &config.unavailable) {
-                (false, _) => (State::Disabled, Some("disabled in the configuration".to_owned())),
-                (true, Some(reason)) => (State::Failed, Some(reason.clone())),
-                _ => continue,
-            };
-            let status = UpstreamStatus { state: fixed.0, reason: fixed.1, ..UpstreamStatus::default() };
-            serving.status.store(Arc::new(status));
-        }
     }
 
     /// Ends sessions that nobody used for too long, and forgets old streams.
@@ -474,6 +520,7 @@ impl Actor for Hub {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_MAX);
         context.run_interval(SWEEP, |this, _| this.sweep());
     }
 }
@@ -538,7 +585,7 @@ impl Handler<Proved> for Hub {
                 tracing::error!(upstream = %proved.name, "{reason}");
                 let serving = child.route.serving.clone();
                 if let Some(next) = child.next.take() {
-                    self.retire(next.number, next.address, Instant::now(), false, "did not start");
+                    self.retire(&proved.name, next.number, next.address, Instant::now(), false, "did not start");
                 }
                 serving.notice.store(Some(Arc::new(reason)));
             }
@@ -551,11 +598,24 @@ impl Handler<Ended> for Hub {
 
     /// An actor is gone: a retired one has finished; any other has panicked and is built anew.
     fn handle(&mut self, ended: Ended, context: &mut Self::Context) {
-        if self.retiring.remove(&ended.number).is_some() || self.house.draining.is_cancelled() {
+        if self.house.draining.is_cancelled() {
+            return;
+        }
+        if self.retiring.remove(&ended.number).is_some() {
+            if !self.retiring.values().any(|(name, _)| *name == ended.name)
+                && let Some(child) = self.children.get(&ended.name)
+            {
+                child.free.cancel();
+            }
             return;
         }
         let Some(mut child) = self.children.remove(&ended.name) else { return };
         if child.number != ended.number {
+            if child.next.as_ref().is_some_and(|next| next.number == ended.number) {
+                child.next = None;
+                let notice = "running the previous definition; the supervisor of the new one panicked".to_owned();
+                child.route.serving.notice.store(Some(Arc::new(notice)));
+            }
             self.children.insert(ended.name, child);
             return;
         }
@@ -571,34 +631,30 @@ impl Handler<Ended> for Hub {
             return;
         }
         tracing::error!(upstream = %ended.name, "its supervisor panicked and is built anew");
-        let (number, address, upstream) =
-            self.make_actor(&ended.name, &route.config, &route.serving, &route.audience, context);
-        child.number = number;
-        child.address = address;
-        child.route = Arc::new(Route {
-            name: ended.name.clone(),
-            config: route.config.clone(),
-            upstream,
-            serving: route.serving.clone(),
-            audience: route.audience.clone(),
-        });
         self.children.insert(ended.name.clone(), child);
+        self.rebuild(&ended.name, route.config.clone(), context);
         self.publish();
-        self.start_eagerly(&ended.name);
     }
 }
 
 impl Handler<Drain> for Hub {
     type Result = ResponseFuture<()>;
 
-    /// All upstreams finish at once; the answer comes when no process is left.
+    /// All upstreams finish at the same time; the answer comes when no process is left.
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
         self.house.draining.cancel();
-        for (_, child) in std::mem::take(&mut self.children) {
+        let deadline = match drain {
+            Drain::Until(deadline) => deadline,
+            Drain::Now => Instant::now(),
+        };
+        for (name, child) in std::mem::take(&mut self.children) {
             if let Some(next) = child.next {
-                self.retire(next.number, next.address, Instant::now(), false, "the hub is shutting down");
+                self.retire(&name, next.number, next.address, Instant::now(), false, "the hub is shutting down");
             }
-            self.retire(child.number, child.address, drain.deadline, false, "was stopped: the hub is shutting down");
+            self.retire(&name, child.number, child.address, deadline, false, "was stopped: the hub is shutting down");
+        }
+        if matches!(drain, Drain::Now) {
+            self.house.engine.at_once.cancel();
         }
         self.tasks.close();
         let tasks = self.tasks.clone();

@@ -7,6 +7,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,8 +23,9 @@ pub const STANDALONE: u64 = 0;
 const FINISHED_MAX: usize = 64;
 /// How long a finished stream is kept.
 const FINISHED_AGE_MAX: Duration = Duration::from_secs(300);
-/// Events beyond the replayed ones that may wait for a slow reader.
+/// Events beyond the replayed ones that may wait for a slow reader, and their bytes.
 const LIVE_MAX: usize = 256;
+const LIVE_BYTES_MAX: usize = 64 << 20;
 
 /// One event on its way to a client.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +34,56 @@ pub struct Sent {
     pub id: Option<EventId>,
     /// Empty in the event that primes a client for resumption.
     pub data: Bytes,
+}
+
+/// The client's end of a stream.
+#[derive(Debug)]
+pub struct Reader {
+    from: mpsc::Receiver<Sent>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Reader {
+    /// The next event; none when the stream has ended or the reader was cut off.
+    pub async fn recv(&mut self) -> Option<Sent> {
+        let sent = self.from.recv().await?;
+        self.waiting.fetch_sub(sent.data.len(), Ordering::Relaxed);
+        Some(sent)
+    }
+}
+
+/// Our end of it.
+#[derive(Debug)]
+struct Live {
+    to: mpsc::Sender<Sent>,
+    /// Bytes that the reader has not taken yet.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Live {
+    /// With room for so many replayed events beyond the usual.
+    fn open(replayed: usize) -> (Live, Reader) {
+        let (to, from) = mpsc::channel(replayed + LIVE_MAX);
+        let waiting = Arc::<AtomicUsize>::default();
+        (Live { to, waiting: waiting.clone() }, Reader { from, waiting })
+    }
+
+    /// Is there room for so many more bytes? One event alone may have any size.
+    fn has_room(&self, bytes: usize) -> bool {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        waiting == 0 || waiting + bytes <= LIVE_BYTES_MAX
+    }
+
+    /// Is half the room taken?
+    fn is_crowded(&self) -> bool {
+        self.to.capacity() < LIVE_MAX / 2 || self.waiting.load(Ordering::Relaxed) > LIVE_BYTES_MAX / 2
+    }
+
+    fn send(&self, sent: Sent) -> bool {
+        let bytes = sent.data.len();
+        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        self.to.try_send(sent).is_ok()
+    }
 }
 
 /// The stream and the place in it.
@@ -88,7 +143,7 @@ struct Stream {
     handed: u64,
     /// Events were dropped that nobody had read.
     lost: bool,
-    live: Option<mpsc::Sender<Sent>>,
+    live: Option<Live>,
     finished: Option<Instant>,
 }
 
@@ -99,14 +154,22 @@ impl Streams {
     }
 
     /// Opens the stream of a POST; its reader is attached from the start.
-    pub fn open(&mut self, prime: bool) -> (u64, mpsc::Receiver<Sent>) {
+    pub fn open(&mut self, prime: bool) -> (u64, Reader) {
         self.last += 1;
-        let (live, reader) = mpsc::channel(LIVE_MAX);
+        let (live, reader) = Live::open(0);
         self.streams.insert(self.last, Stream { next: 1, live: Some(live), ..Stream::default() });
         if prime {
             self.push(self.last, Bytes::new());
         }
         (self.last, reader)
+    }
+
+    /// Adds what a reader may miss: it is dropped where the reader is slow, so that the rest still finds room.
+    pub fn offer(&mut self, id: u64, data: Bytes) {
+        let live = self.streams.get(&id).and_then(|stream| stream.live.as_ref());
+        if !live.is_some_and(Live::is_crowded) {
+            self.push(id, data);
+        }
     }
 
     /// Adds an event to a stream. A reader that does not keep up is cut off, and may resume.
@@ -117,7 +180,7 @@ impl Streams {
         stream.next += 1;
         let event_id = limits.resumable.then_some(EventId { stream: id, place });
         let handed = match &stream.live {
-            Some(live) => live.try_send(Sent { id: event_id, data: data.clone() }).is_ok(),
+            Some(live) => live.has_room(data.len()) && live.send(Sent { id: event_id, data: data.clone() }),
             None => false,
         };
         match handed {
@@ -150,7 +213,7 @@ impl Streams {
     }
 
     /// Reads what is on stream 0 and was not read yet, and what will come.
-    pub fn attach(&mut self, prime: bool) -> Result<mpsc::Receiver<Sent>, NoStream> {
+    pub fn attach(&mut self, prime: bool) -> Result<Reader, NoStream> {
         let stream = self.streams.get(&STANDALONE).ok_or(NoStream::Unknown)?;
         if stream.is_read() {
             return Err(NoStream::Taken);
@@ -165,7 +228,7 @@ impl Streams {
     }
 
     /// Reads a stream again from behind an event. The client's own earlier reader, if any, ends.
-    pub fn resume(&mut self, after: EventId) -> Result<mpsc::Receiver<Sent>, NoStream> {
+    pub fn resume(&mut self, after: EventId) -> Result<Reader, NoStream> {
         let stream = self.streams.get(&after.stream).ok_or(NoStream::Unknown)?;
         // Place 0 was never sent; what is ahead of us was forged.
         if after.place == 0 || after.place >= stream.next || !self.limits.resumable {
@@ -178,13 +241,13 @@ impl Streams {
         Ok(self.replay(after.stream, after.place))
     }
 
-    fn replay(&mut self, id: u64, after: u64) -> mpsc::Receiver<Sent> {
+    fn replay(&mut self, id: u64, after: u64) -> Reader {
         let resumable = self.limits.resumable;
-        let Some(stream) = self.streams.get_mut(&id) else { return mpsc::channel(1).1 };
-        let (live, reader) = mpsc::channel(stream.kept.len() + LIVE_MAX);
+        let Some(stream) = self.streams.get_mut(&id) else { return Live::open(0).1 };
+        let (live, reader) = Live::open(stream.kept.len());
         for (place, data) in stream.kept.iter().filter(|(place, _)| *place > after) {
             let event_id = resumable.then_some(EventId { stream: id, place: *place });
-            let _ = live.try_send(Sent { id: event_id, data: data.clone() });
+            live.send(Sent { id: event_id, data: data.clone() });
             stream.handed = stream.handed.max(*place);
         }
         if !resumable {
@@ -259,7 +322,7 @@ impl Streams {
 
 impl Stream {
     fn is_read(&self) -> bool {
-        self.live.as_ref().is_some_and(|live| !live.is_closed())
+        self.live.as_ref().is_some_and(|live| !live.to.is_closed())
     }
 
     fn forget_oldest(&mut self, bytes: &mut usize) {
@@ -272,15 +335,17 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn streams(events_max: usize, bytes_max: usize) -> Streams {
         Streams::new(ReplayLimits { events_max, bytes_max, resumable: true })
     }
 
-    fn read(reader: &mut mpsc::Receiver<Sent>) -> Vec<String> {
+    fn read(reader: &mut Reader) -> Vec<String> {
         let mut all = Vec::new();
-        while let Ok(sent) = reader.try_recv() {
+        while let Some(Some(sent)) = reader.recv().now_or_never() {
             all.push(format!("{}:{}", sent.id.unwrap(), String::from_utf8_lossy(&sent.data)));
         }
         all
@@ -358,8 +423,27 @@ mod tests {
         }
         let seen = read(&mut reader);
         assert_eq!(seen.len(), LIVE_MAX);
-        assert!(reader.is_closed() || reader.try_recv().is_err());
+        assert_eq!(reader.recv().now_or_never(), Some(None), "its end");
         let rest = read(&mut all.resume(EventId { stream: id, place: LIVE_MAX as u64 }).unwrap());
         assert_eq!(rest.len(), 10);
+    }
+    #[test]
+    fn f33_a_slow_reader_misses_what_it_may_before_it_is_cut_off() {
+        let mut all = streams(1000, 1 << 30);
+        let (id, mut reader) = all.open(false);
+        for n in 0..10_000 {
+            all.offer(id, format!("note {n}").into());
+        }
+        all.push(id, "answer".into());
+        let seen = read(&mut reader);
+        assert!(seen.len() <= LIVE_MAX && seen.last().unwrap().ends_with(":answer"));
+        // Large events count by their bytes.
+        let large = Bytes::from(vec![b'x'; LIVE_BYTES_MAX / 2]);
+        (0..3).for_each(|_| all.push(id, large.clone()));
+        assert_eq!(read(&mut reader).len(), 2);
+        assert_eq!(reader.recv().now_or_never(), Some(None), "cut off");
+        let (id, mut reader) = all.open(false);
+        all.push(id, Bytes::from(vec![b'x'; LIVE_BYTES_MAX * 2]));
+        assert_eq!(read(&mut reader).len(), 1, "one event may have any size");
     }
 }

@@ -25,7 +25,7 @@ use super::{
     replay::{ReplayLimits, STANDALONE, Streams},
 };
 use crate::{
-    bridge::{Abilities, Bridged, handshake::Hello},
+    bridge::{Abilities, Bridged, Profile, handshake::Hello},
     link::connection::Caller,
     wire::{
         Id, Message, Revision,
@@ -35,6 +35,8 @@ use crate::{
 
 /// Repeated `list_changed` notifications of one kind within this time become one (F29).
 const COALESCE: Duration = Duration::from_millis(250);
+/// How often it is looked whether a stream that has to close still owes an answer.
+const ANSWER_LOOK: Duration = Duration::from_millis(10);
 
 /// How the client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,8 @@ struct State {
     asks: HashMap<u64, (Arc<Bridged>, u64)>,
     /// Connections with calls of this session on them, one entry per POST.
     in_use: Vec<Arc<Bridged>>,
+    /// Requests that wait for a process, one entry per POST.
+    waiting: Vec<Arc<Unsent>>,
     /// What a new process has to be told again.
     level: Option<Level>,
     subscriptions: BTreeSet<String>,
@@ -94,6 +98,15 @@ struct State {
 
 /// Keeps a session from being idle.
 pub struct Busy(Arc<Session>);
+
+/// Requests that no process has heard of yet, and what tells each that its client wants it no more.
+type Unsent = Vec<(Id, CancellationToken)>;
+
+/// Requests of one POST that can be cancelled although they wait for a process.
+pub struct Waiting {
+    session: Arc<Session>,
+    unsent: Arc<Unsent>,
+}
 
 impl Session {
     pub fn new(transport: Transport, events_max: usize, bytes_max: usize) -> Option<Arc<Session>> {
@@ -112,6 +125,7 @@ impl Session {
                 streams: Streams::new(limits),
                 asks: HashMap::new(),
                 in_use: Vec::new(),
+                waiting: Vec::new(),
                 level: None,
                 subscriptions: BTreeSet::new(),
                 coalesced: HashMap::new(),
@@ -171,7 +185,7 @@ impl Session {
         }
     }
 
-    /// Puts a notification that is repeated in storms at the client's disposal, at most once per [`COALESCE`].
+    /// Puts a notification that is repeated in storms at the client's disposal, at most once per `COALESCE`.
     pub fn say_coalesced(self: &Arc<Self>, message: &Message) {
         let (method, bytes) = (message.method().to_owned(), message.bytes().clone());
         let mut state = self.state();
@@ -195,9 +209,11 @@ impl Session {
         }
     }
 
-    /// Tells the client to list again, because another process answers from now on.
-    pub fn announce_new_lists(self: &Arc<Self>) {
-        for family in ["tools", "prompts", "resources"] {
+    /// Tells the client to list again, because another process answers from now on. Only what `initialize` promised
+    /// it would be told (2025-11-25, server/tools).
+    pub fn announce_new_lists(self: &Arc<Self>, promised: &Profile) {
+        for family in ["tools", "prompts", "resources"].into_iter().filter(|name| promised.can(&[name, "listChanged"]))
+        {
             let bytes = message::notification(&format!("notifications/{family}/list_changed"), None);
             if let Ok(Body::One(message)) = message::read_upstream(bytes) {
                 self.say_coalesced(&message);
@@ -262,6 +278,20 @@ impl Session {
         self.state().in_use.clone()
     }
 
+    /// Requests of a POST have to wait.
+    pub fn waits(self: &Arc<Self>, ids: &[Id]) -> Waiting {
+        let unsent: Arc<Unsent> = Arc::new(ids.iter().map(|id| (id.clone(), CancellationToken::new())).collect());
+        self.state().waiting.push(unsent.clone());
+        Waiting { session: self.clone(), unsent }
+    }
+
+    /// The client cancels a request that may still wait.
+    pub fn cancel_waiting(&self, id: &Id) {
+        let state = self.state();
+        let cancelled = state.waiting.iter().flat_map(|unsent| unsent.iter()).filter(|(waiting, _)| waiting == id);
+        cancelled.for_each(|(_, token)| token.cancel());
+    }
+
     pub fn level(&self) -> Option<Level> {
         self.state().level
     }
@@ -313,6 +343,21 @@ impl Session {
         }
     }
 
+    /// Closes the stream for what belongs to no call, as the mount or the hub goes. Where calls are answered on it
+    /// too (2024-11-05), after the last answer.
+    pub fn see_off(self: Arc<Self>) {
+        if self.transport == Transport::Streamable {
+            return self.streams(|streams| streams.detach(STANDALONE));
+        }
+        tokio::spawn(async move {
+            // One for the stream itself.
+            while self.busy.load(Ordering::Relaxed) > 1 {
+                tokio::time::sleep(ANSWER_LOOK).await;
+            }
+            self.streams(|streams| streams.detach(STANDALONE));
+        });
+    }
+
     /// Ends the session and all its work. Calls in flight are cancelled, its process is let go.
     pub fn end(&self, why: &str) {
         self.ended.cancel();
@@ -326,6 +371,26 @@ impl Session {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Waiting {
+    /// Resolves when the client cancels the request.
+    pub async fn cancelled(&self, id: &Id) {
+        match self.unsent.iter().find(|(waiting, _)| waiting == id) {
+            Some((_, token)) => token.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub fn is_cancelled(&self, id: &Id) -> bool {
+        self.unsent.iter().any(|(waiting, token)| waiting == id && token.is_cancelled())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.session.state().waiting.retain(|unsent| !Arc::ptr_eq(unsent, &self.unsent));
     }
 }
 

@@ -25,6 +25,7 @@ pub struct Tether {
 impl Drop for Tether {
     fn drop(&mut self) {
         // The one place for `do_send`: it cannot wait, it may not be lost, and it happens once per actor.
+        #[allow(clippy::disallowed_methods)]
         self.owner.do_send(Ended { name: self.name.clone(), number: self.number });
     }
 }

@@ -117,6 +117,8 @@ pub struct UpstreamSpec {
     pub engine: Arc<Engine>,
     pub serving: Arc<Serving>,
     pub audience: Arc<Audience>,
+    /// No process starts before this is cancelled.
+    pub free: CancellationToken,
     pub proved: Recipient<Proved>,
     pub tether: Tether,
     /// Owns the tasks that wait for processes.
@@ -138,8 +140,6 @@ pub struct Upstream {
     stderr: Vec<String>,
     /// What callers are told of the last trouble.
     public: Option<String>,
-    /// Cancelled when nobody can be served any more by what is starting.
-    starts: CancellationToken,
     /// Cancelled with the actor, panics included: no process survives it.
     alive: CancellationToken,
 }
@@ -148,6 +148,10 @@ pub struct Upstream {
 struct Running {
     /// Whom the start was for; none for a shared process.
     waiter: Option<oneshot::Sender<Outcome>>,
+    /// Whose process it is, in isolation `session`.
+    session: Weak<Session>,
+    /// Ends a start that nobody waits for.
+    given_up: CancellationToken,
     process: Option<Process>,
     ready: Option<ConnectionWatch>,
 }
@@ -176,7 +180,8 @@ impl UpstreamHandle {
 
     #[cfg(test)]
     pub fn poison(&self) {
-        self.address.as_ref().expect("an actor").do_send(Poison);
+        let sent = self.address.as_ref().is_some_and(|address| address.try_send(Poison).is_ok());
+        assert!(sent);
     }
 
     /// The same way with changed timeouts.
@@ -219,7 +224,6 @@ impl Upstream {
             since: SystemTime::now(),
             stderr: Vec::new(),
             public: None,
-            starts: CancellationToken::new(),
             alive: CancellationToken::new(),
         }
     }
@@ -339,19 +343,25 @@ impl Upstream {
             tasks: self.spec.tasks.clone(),
         };
         let unsolicited = self.listener(session);
-        let (engine, alive, starts) = (self.spec.engine.clone(), self.alive.clone(), self.starts.clone());
+        let (engine, alive) = (self.spec.engine.clone(), self.alive.clone());
         // Where the caller of a start leaves, the start is given up.
-        let (given_up, mut gone) = oneshot::channel::<()>();
-        let waiter = caller.map(|caller| watch_closed(caller.waiter, given_up));
-        self.instances.insert(number, Running { waiter, process: None, ready: None });
+        let given_up = CancellationToken::new();
+        let owner = session.map(Arc::downgrade).unwrap_or_default();
+        let waiter = caller.map(|caller| watch_closed(caller.waiter, given_up.clone()));
+        let running = Running { waiter, session: owner, given_up: given_up.clone(), process: None, ready: None };
+        self.instances.insert(number, running);
         tracing::info!(upstream = %self.spec.name, instance = number, "starting");
+        let free = self.spec.free.clone();
         self.spec.tasks.spawn_local(async move {
+            let start = async {
+                free.cancelled().await;
+                instance::start(spec, unsolicited).await
+            };
             let started = tokio::select! {
-                started = instance::start(spec, unsolicited) => Some(started),
+                started = start => Some(started),
                 () = alive.cancelled() => None,
-                () = starts.cancelled() => None,
                 () = engine.at_once.cancelled() => None,
-                Ok(()) = &mut gone => None,
+                () = given_up.cancelled() => None,
             };
             let Some(started) = started else {
                 let _ = address.send(Told::GivenUp { number }).await;
@@ -480,16 +490,21 @@ impl Upstream {
     fn proof(&mut self, outcome: Result<(), String>) {
         if std::mem::take(&mut self.proving) {
             let proved = Proved { name: self.spec.name.clone(), number: self.spec.tether.number, outcome };
-            if self.spec.proved.try_send(proved).is_err() {
-                tracing::error!(upstream = %self.spec.name, "the hub does not listen");
+            // The Hub may be reading a file while many have something to say.
+            if let Err(SendError::Full(proved)) = self.spec.proved.try_send(proved) {
+                let hub = self.spec.proved.clone();
+                actix::spawn(async move { hub.send(proved).await });
             }
         }
     }
 
     /// Publishes the state for all to see.
     fn tell(&self) {
+        let config = &self.spec.config;
         let state = match self.life.phase() {
             _ if self.retiring.is_some() => State::Retiring,
+            _ if !config.enabled => State::Disabled,
+            _ if config.unavailable.is_some() => State::Failed,
             Phase::Idle => State::Idle,
             Phase::Starting => State::Starting,
             Phase::Ready => State::Ready,
@@ -500,6 +515,11 @@ impl Upstream {
         let retry_in = match self.life.phase() {
             Phase::Waiting { until, .. } => Some(until.saturating_duration_since(Instant::now())),
             _ => None,
+        };
+        let reason = match (config.enabled, &config.unavailable) {
+            (false, _) => Some("disabled in the configuration"),
+            (true, Some(missing)) => Some(missing.as_str()),
+            (true, None) => self.life.reason(),
         };
         let ready = self.instances.values().filter(|running| running.ready.is_some());
         let mut pids: Vec<u32> = ready.filter_map(|running| Some(running.process.as_ref()?.pid())).collect();
@@ -513,7 +533,7 @@ impl Upstream {
         };
         self.spec.serving.status.store(Arc::new(UpstreamStatus {
             state,
-            reason: self.life.reason().map(str::to_owned),
+            reason: reason.map(str::to_owned),
             since: Some(self.since),
             pids,
             restarts: self.life.restarts(),
@@ -525,15 +545,20 @@ impl Upstream {
     fn tick(&mut self, context: &mut Context<Self>) {
         if let Some(retire) = &self.retiring {
             let over = Instant::now() >= retire.deadline;
-            for watch in self.instances.values().filter_map(|running| running.ready.as_ref()) {
-                let done = watch.in_flight() == 0 && !(retire.pinned && self.isolation() == Isolation::Session);
-                if over || done {
-                    watch.close(retire.why);
+            let pinned = retire.pinned && self.isolation() == Isolation::Session;
+            let profile = self.spec.serving.profile.load_full().filter(|_| pinned);
+            for running in self.instances.values() {
+                match &running.ready {
+                    Some(watch) if !watch.is_over() && (over || (watch.in_flight() == 0 && !pinned)) => {
+                        watch.close(retire.why);
+                        // From here on another process answers the session, perhaps with other lists.
+                        if let (Some(session), Some(profile)) = (running.session.upgrade(), &profile) {
+                            session.announce_new_lists(profile);
+                        }
+                    }
+                    None if over || running.waiter.is_none() => running.given_up.cancel(),
+                    _ => {}
                 }
-            }
-            // Nobody can be served by what is starting now.
-            if over || !retire.pinned {
-                self.starts.cancel();
             }
             if self.instances.is_empty() {
                 context.stop();
@@ -566,12 +591,12 @@ impl Upstream {
     }
 }
 
-/// Passes a waiter's outcome on, and tells when it left.
-fn watch_closed(mut waiter: oneshot::Sender<Outcome>, given_up: oneshot::Sender<()>) -> oneshot::Sender<Outcome> {
+/// Passes a waiter's outcome on, and gives the start up when it left.
+fn watch_closed(mut waiter: oneshot::Sender<Outcome>, given_up: CancellationToken) -> oneshot::Sender<Outcome> {
     let (to, from) = oneshot::channel();
     tokio::task::spawn_local(async move {
         tokio::select! {
-            () = waiter.closed() => drop(given_up.send(())),
+            () = waiter.closed() => given_up.cancel(),
             outcome = from => {
                 if let Ok(outcome) = outcome {
                     let _ = waiter.send(outcome);

@@ -266,7 +266,7 @@ impl Connection {
         }
     }
 
-    /// Lets the peer go: its owner sees [`Connection::closing`] and stops it. `why` is what calls in flight are told.
+    /// Lets the peer go: its owner sees [`ConnectionWatch::closing`] and stops it. `why` is what calls in flight are told.
     pub fn close(&self, why: &str) {
         let _ = self.0.why.set(why.into());
         self.0.closing.cancel();

@@ -2,7 +2,7 @@
 //!
 //! [`spawn`] forks on the calling thread, because Linux ties a child's parent-death signal to that thread; the
 //! task that waits for the child stays on its runtime. The pipes live on the runtime behind `io`, beside the
-//! requests they serve. So the message path (`pump`) and the life of the child (`ladder`) meet in [`Control`]
+//! requests they serve. So the message path (`pump`) and the life of the child (`ladder`) meet in `Control`
 //! only: a few tokens, each of which says one thing for good.
 //! Invariant: a child inherits its three pipes and the environment it was given, and nothing else.
 

@@ -23,8 +23,9 @@ const LINES_MAX: usize = 4096;
 
 /// Installs the log. `filter` is a level or the filter syntax of tracing. Only binaries call this.
 pub fn install(filter: &str, format: Format, color: bool) -> Result<Log, String> {
-    let filter =
-        EnvFilter::try_new(filter).map_err(|error| format!("the log level `{filter}` is not understood: {error}"))?;
+    // A client that is cut off is no error of ours, and may happen a thousand times a second.
+    let filter = EnvFilter::try_new(format!("actix_http::h1::dispatcher=off,{filter}"))
+        .map_err(|error| format!("the log level `{filter}` is not understood: {error}"))?;
     let log = Log::start(io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_target(false).with_writer(log.clone());
     let layer = match format {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Serves a path of the hub's own, if it is one.
-pub fn serve(request: &HttpRequest, house: &Arc<House>, path: &str) -> Option<HttpResponse> {
+pub fn serve(request: &HttpRequest, house: &Arc<House>, path: &str) -> Option<Result<HttpResponse, Refusal>> {
     let word = |ready: bool, good: &'static str, bad: &'static str| {
         let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
         response.content_type("text/plain; charset=utf-8").body(if ready { good } else { bad })
@@ -38,9 +38,9 @@ pub fn serve(request: &HttpRequest, house: &Arc<House>, path: &str) -> Option<Ht
         }
     };
     if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Some(response);
+        return Some(Ok(response));
     }
-    Some(Refusal::Method { method: request.method().to_string(), allow: "GET, HEAD" }.respond(None, true))
+    Some(Err(Refusal::Method { method: request.method().to_string(), allow: "GET, HEAD" }))
 }
 
 /// The whole hub as JSON.

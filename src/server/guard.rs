@@ -304,4 +304,38 @@ mod tests {
         assert_eq!(check(Some("text/event-stream;q=0.5")), (false, true));
         assert_eq!(check(Some("application/json;q=0, text/html")), (false, false));
     }
+    /// Reads what comes in these parts, one a second, and then nothing any more or the end.
+    async fn read(parts: &[&'static str], ends: bool, bytes_max: usize) -> (Result<Bytes, Refusal>, Duration) {
+        use actix_web::{FromRequest, dev};
+        let parts = futures_util::stream::iter(parts.to_vec()).then(|part| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(Bytes::from(part))
+        });
+        let parts = match ends {
+            true => parts.boxed_local(),
+            false => parts.chain(futures_util::stream::pending()).boxed_local(),
+        };
+        let request = TestRequest::post().to_http_request();
+        let mut payload = web::Payload::from_request(&request, &mut dev::Payload::Stream { payload: parts }).await;
+        let began = tokio::time::Instant::now();
+        let outcome = body(&request, payload.as_mut().expect("a payload"), bytes_max).await;
+        (outcome, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f32_a_body_has_a_deadline() {
+        let (whole, _) = read(&["a", "b", "c"], true, 3).await;
+        assert_eq!(whole.unwrap(), "abc");
+        for parts in [vec![], vec!["a"], vec!["a"; 1000]] {
+            let (refused, after) = read(&parts, false, 10_000).await;
+            assert!(matches!(refused, Err(Refusal::TooSlow(_))) && after == BODY_WAIT_MAX, "{after:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f38_a_body_is_not_read_beyond_its_limit() {
+        let (refused, after) = read(&["ab"; 1000], true, 5).await;
+        assert!(matches!(refused, Err(Refusal::TooLarge(5))));
+        assert_eq!(after, Duration::from_secs(3), "the third part was one too many");
+    }
 }

@@ -46,7 +46,7 @@ pub async fn serve(
         Method::DELETE => delete(&request, house, &route).map_err(|refusal| (refusal, None)),
         _ => Err((Refusal::Method { method: request.method().to_string(), allow: ALLOW }, None)),
     };
-    served.unwrap_or_else(|(refusal, id)| refusal.respond(id.as_ref(), unread))
+    served.unwrap_or_else(|(refusal, id)| refusal.respond(id.as_ref(), unread.then_some(payload)))
 }
 
 /// Does the request have a body that somebody should read?
@@ -102,6 +102,7 @@ async fn post(
         Body::One(message) => (vec![message], false),
         Body::Batch(messages) => (messages, true),
     };
+    no_new_calls(house, &messages).map_err(refused)?;
     if batch {
         batch_allowed(&session, &messages).map_err(refused)?;
     }
@@ -181,8 +182,16 @@ pub async fn greet(route: &Arc<Route>, session: &Arc<Session>, message: &Message
     Ok(message::response(id, &result))
 }
 
+/// At shutdown calls under way may finish, which takes answers and cancellations; new ones are refused.
+pub fn no_new_calls(house: &House, messages: &[Message]) -> Result<(), Refusal> {
+    match house.draining.is_cancelled() && messages.iter().any(|message| message.kind() == Kind::Request) {
+        true => Err(Refusal::Draining),
+        false => Ok(()),
+    }
+}
+
 /// 2025-03-26 has batches; `initialize` may not be in one.
-fn batch_allowed(session: &Session, messages: &[Message]) -> Result<(), Refusal> {
+pub fn batch_allowed(session: &Session, messages: &[Message]) -> Result<(), Refusal> {
     if !session.revision().batches() {
         return Err(Refusal::BadRequest(format!("revision {} has no batches", session.revision())));
     }

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, http::Method, web};
 
 use self::{
     path::{Leaf, resolve},
@@ -33,7 +33,9 @@ const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A client that was told to go may take this long.
 const DISCONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Requests answered at shutdown may take this long to reach the client.
+/// The last events and answers may take this long to reach their clients at shutdown,
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+/// and this long at least, for nobody tells when a socket has taken them.
 const FLUSH: Duration = Duration::from_millis(50);
 
 /// What a worker knows.
@@ -66,10 +68,21 @@ impl Front {
 
     /// Waits until all handlers have returned, or the deadline.
     pub async fn settled(&self, deadline: Instant) {
-        while self.open.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
+        self.until_zero(&self.open, deadline).await;
+    }
+
+    /// Waits until what was answered is on its way.
+    pub async fn flushed(&self) {
+        let deadline = Instant::now() + FLUSH_MAX;
+        self.until_zero(&self.open, deadline).await;
+        self.until_zero(&self.house.engine.streams, deadline).await;
+        tokio::time::sleep(FLUSH).await;
+    }
+
+    async fn until_zero(&self, count: &AtomicUsize, deadline: Instant) {
+        while count.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(FLUSH).await;
     }
 }
 
@@ -118,30 +131,38 @@ fn keep_alive(connection: &dyn Any) {
 }
 
 /// Every request comes through here, in this order: who knocks, what is named, who serves it.
-async fn handle(request: HttpRequest, payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
+async fn handle(request: HttpRequest, mut payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
     let _open = Open::new(&front);
     let house = &front.house;
     let config = house.config.load();
     let unread = mcp::has_body(&request);
     if let Err(refusal) = guard::admit(&request, &config) {
-        return refusal.respond(None, unread);
+        return refusal.respond(None, unread.then_some(payload));
+    }
+    if unread && request.method() != Method::POST {
+        // It means nothing, but left unread it would hold the connection for as long as the client likes.
+        if let Err(refusal) = guard::body(&request, &mut payload, config.limits.body_bytes_max).await {
+            return refusal.respond(None, Some(payload));
+        }
     }
     let path = request.uri().path().to_owned();
-    if let Some(response) = admin::serve(&request, house, &path) {
-        return response;
+    if let Some(served) = admin::serve(&request, house, &path) {
+        return served.unwrap_or_else(|refusal| refusal.respond(None, unread.then_some(payload)));
     }
-    let Some(target) = resolve(&path, &config.prefixes) else { return Refusal::NoMount.respond(None, unread) };
-    let route = match target.name {
+    let target = resolve(&path, &config.prefixes);
+    let route = target.and_then(|target| match target.name {
         Some(name) => house.table.find(name),
         None => house.table.unnamed(),
+    });
+    let (Some(target), Some(route)) = (target, route) else {
+        return Refusal::NoMount.respond(None, unread.then_some(payload));
     };
-    let Some(route) = route else { return Refusal::NoMount.respond(None, unread) };
     match target.leaf {
         Leaf::Mcp => mcp::serve(request, payload, house, route).await,
         Leaf::Sse => {
             let outside = config.public_url.as_ref().map_or("", |url| url.path().trim_end_matches('/'));
             let endpoint = format!("{outside}{}/message", target.base);
-            sse::open(request, house, route, endpoint).await
+            sse::open(&request, payload, house, &route, endpoint)
         }
         Leaf::Message => sse::post(request, payload, house, route).await,
     }

@@ -9,9 +9,10 @@ use actix_web::{
     HttpResponse, HttpResponseBuilder,
     body::SizedStream,
     http::{StatusCode, header},
+    web,
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::{
@@ -25,6 +26,8 @@ use crate::{
 
 /// How long a refused client may take to read why, before the connection is cut.
 const LINGER: Duration = Duration::from_millis(300);
+/// How much a refused client may go on to send: many read nothing before they have sent all.
+const DISCARDED_BYTES_MAX: usize = 16 << 20;
 /// Unsupported protocol version (2026-07-28, basic/versioning).
 const UNSUPPORTED_VERSION: i32 = -32022;
 
@@ -123,8 +126,8 @@ impl Refusal {
         message::error_response(id, self.code(), &self.to_string(), self.data().as_ref())
     }
 
-    /// The response. `unread`: the request's body was not read to its end.
-    pub fn respond(&self, id: Option<&Id>, unread: bool) -> HttpResponse {
+    /// The response. `unread`: the request's body, where it was not read to its end.
+    pub fn respond(&self, id: Option<&Id>, unread: Option<web::Payload>) -> HttpResponse {
         let id = match self {
             Refusal::Message(error) => error.id.as_ref(),
             _ => id,
@@ -139,26 +142,38 @@ impl Refusal {
         response.content_type("application/json").insert_header((header::CACHE_CONTROL, "no-store"));
         let body = self.message(id);
         match unread {
-            true => cut(response, body),
-            false => response.body(body),
+            Some(unread) => cut(response, body, unread),
+            None => response.body(body),
         }
     }
 }
 
 /// Answers and then ends the connection, by a body that breaks off once it was sent whole. Otherwise actix would
-/// read the rest of a refused body to its end, or wait for it for ever.
-fn cut(mut response: HttpResponseBuilder, body: Bytes) -> HttpResponse {
+/// wait for the rest of a refused body for ever; and it reads and throws away, as fast as it comes, what nobody
+/// holds, so the body is held.
+fn cut(mut response: HttpResponseBuilder, body: Bytes, unread: web::Payload) -> HttpResponse {
     let length = body.len() as u64;
-    let parts = stream::unfold(Some(body), |body| async move {
-        match body {
-            Some(body) => Some((Ok(body), None)),
-            None => {
-                tokio::time::sleep(LINGER).await;
-                Some((Err(std::io::Error::other("the request was refused")), None))
-            }
+    let parts = stream::unfold((Some(body), unread), |(body, mut unread)| async move {
+        if let Some(body) = body {
+            return Some((Ok(body), (None, unread)));
+        }
+        match tokio::time::timeout(LINGER, discard(&mut unread)).await {
+            Ok(()) => None,
+            Err(_) => Some((Err(std::io::Error::other("the request was refused")), (None, unread))),
         }
     });
     response.force_close().body(SizedStream::new(length, parts))
+}
+
+/// Reads a body to its end, if that is not too far.
+async fn discard(unread: &mut web::Payload) {
+    let mut room = DISCARDED_BYTES_MAX;
+    while let Some(Ok(chunk)) = unread.next().await {
+        match room.checked_sub(chunk.len()) {
+            Some(left) => room = left,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// A call that got no answer, in the words of JSON-RPC.

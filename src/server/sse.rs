@@ -22,9 +22,15 @@ use crate::{
 };
 
 /// Opens a session and its stream. `path`: where its messages are to be posted.
-pub async fn open(request: HttpRequest, house: &Arc<House>, route: Arc<Route>, path: String) -> HttpResponse {
-    let unread = mcp::has_body(&request);
-    try_open(&request, house, &route, path).unwrap_or_else(|refusal| refusal.respond(None, unread))
+pub fn open(
+    request: &HttpRequest,
+    payload: web::Payload,
+    house: &Arc<House>,
+    route: &Arc<Route>,
+    path: String,
+) -> HttpResponse {
+    let unread = mcp::has_body(request).then_some(payload);
+    try_open(request, house, route, path).unwrap_or_else(|refusal| refusal.respond(None, unread))
 }
 
 fn try_open(
@@ -63,7 +69,7 @@ pub async fn post(
     let mut unread = mcp::has_body(&request);
     match try_post(&request, &mut payload, house, route, &mut unread).await {
         Ok(response) => response,
-        Err(refusal) => refusal.respond(None, unread),
+        Err(refusal) => refusal.respond(None, unread.then_some(payload)),
     }
 }
 
@@ -84,12 +90,12 @@ async fn try_post(
     *unread = false;
     let messages = match message::read_client(bytes)? {
         Body::One(message) => vec![message],
-        Body::Batch(messages) if session.revision().batches() => messages,
-        Body::Batch(_) => return Err(Refusal::BadRequest(format!("revision {} has no batches", session.revision()))),
+        Body::Batch(messages) => {
+            mcp::batch_allowed(&session, &messages)?;
+            messages
+        }
     };
-    if house.draining.is_cancelled() {
-        return Err(Refusal::Draining);
-    }
+    mcp::no_new_calls(house, &messages)?;
     actix_web::rt::spawn(async move {
         let ended = session.ended.clone();
         tokio::select! {

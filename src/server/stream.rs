@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{HttpRequest, HttpResponse, Responder, http::header};
 use actix_web_lab::sse::{Data, Event as SseEvent, Sse};
 use bytes::Bytes;
+use bytestring::ByteString;
 use futures_util::{StreamExt, stream};
-use tokio::sync::mpsc;
 
 use super::{guard::Accepts, rescue};
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
         House,
         audience::{Level, level_of},
         dispatch::Calls,
-        replay::{STANDALONE, Sent},
+        replay::{Reader, STANDALONE},
         session::{Busy, Session, Transport},
     },
     link::connection::{Attribution, Event},
@@ -36,6 +36,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What an event is on the wire.
 enum Said {
     Message(Bytes),
+    /// What a slow reader may miss.
+    Note(Bytes),
     Final(Bytes),
     Nothing,
 }
@@ -85,9 +87,7 @@ pub async fn answer(
     let (stream, reader) = session.streams(|streams| streams.open(primes));
     let early = finals.into_iter().map(Said::Final).chain(first);
     for said in early {
-        if let Said::Message(bytes) | Said::Final(bytes) = said {
-            session.streams(|streams| streams.push(stream, bytes));
-        }
+        put(&session, stream, said);
     }
     actix_web::rt::spawn(pump(calls, stream));
     events(request, house, reader, session.busy(), None)
@@ -113,13 +113,19 @@ impl Drop for KeepOn {
 pub async fn pump(mut calls: Calls, stream: u64) {
     let session = calls.session().clone();
     while let Some(event) = calls.next().await {
-        match render(&mut calls, event, true) {
-            Said::Message(bytes) | Said::Final(bytes) => session.streams(|streams| streams.push(stream, bytes)),
-            Said::Nothing => {}
-        }
+        let said = render(&mut calls, event, true);
+        put(&session, stream, said);
     }
     if stream != STANDALONE {
         session.streams(|streams| streams.finish(stream));
+    }
+}
+
+fn put(session: &Session, stream: u64, said: Said) {
+    match said {
+        Said::Message(bytes) | Said::Final(bytes) => session.streams(|streams| streams.push(stream, bytes)),
+        Said::Note(bytes) => session.streams(|streams| streams.offer(stream, bytes)),
+        Said::Nothing => {}
     }
 }
 
@@ -127,12 +133,12 @@ pub async fn pump(mut calls: Calls, stream: u64) {
 fn render(calls: &mut Calls, event: Event, listening: bool) -> Said {
     let session = calls.session().clone();
     match event {
-        Event::Progress(bytes) => Said::Message(bytes),
+        Event::Progress(bytes) => Said::Note(bytes),
         Event::Log(log) => {
             let least = calls.bridged().map_or(Level::Debug, |bridged| least_level(&session, bridged));
             match level_of(&log) {
                 Some(level) if level < least => Said::Nothing,
-                _ => Said::Message(log.bytes().clone()),
+                _ => Said::Note(log.bytes().clone()),
             }
         }
         Event::Ask(ask) => {
@@ -182,13 +188,13 @@ fn join(finals: Vec<Bytes>, batch: bool) -> Bytes {
     }
 }
 
-/// An event stream that the client reads until it ends, it leaves, or the hub shuts down.
+/// An event stream that the client reads until it ends or the client leaves. When the hub shuts down, sessions end it.
 ///
 /// `endpoint` opens the stream of 2024-11-05.
 pub fn events(
     request: &HttpRequest,
     house: &Arc<House>,
-    reader: mpsc::Receiver<Sent>,
+    reader: Reader,
     busy: Busy,
     endpoint: Option<String>,
 ) -> HttpResponse {
@@ -198,16 +204,15 @@ pub fn events(
     let first = endpoint.map(|path| SseEvent::Data(Data::new(path).event("endpoint")));
     let rest = stream::unfold((reader, counted), |(mut reader, counted)| async move {
         let sent = reader.recv().await?;
-        let data = String::from_utf8(sent.data.into()).unwrap_or_default();
-        let mut data = Data::new(data);
+        // Checked when it came; without a copy.
+        let mut data = Data::new(ByteString::try_from(sent.data).unwrap_or_default());
         match sent.id {
             Some(id) => data.set_id(id.to_string()),
             None => data.set_event("message"),
         }
         Some((SseEvent::Data(data), (reader, counted)))
     });
-    let all = stream::iter(first).chain(rest).take_until(house.draining.clone().cancelled_owned());
-    let mut sse = Sse::from_infallible_stream(all).with_keep_alive(KEEP_ALIVE);
+    let mut sse = Sse::from_infallible_stream(stream::iter(first).chain(rest)).with_keep_alive(KEEP_ALIVE);
     if retry {
         sse = sse.with_retry_duration(RETRY);
     }
@@ -238,6 +243,38 @@ impl Drop for Counted {
         // The end of its stream is the end of a session of 2024-11-05.
         if session.transport == Transport::Sse {
             session.leave();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, path::Path, pin::Pin};
+
+    use actix_web::{body::MessageBody, test::TestRequest};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn p22_a_comment_keeps_each_kind_of_stream_open() {
+        let parsed = crate::config::parse("[upstreams.x]\ncommand = 'x'\n", Path::new("/"), &|_| None);
+        let (config, _) = parsed.unwrap_or_else(|errors| panic!("{errors:?}"));
+        let house = House::new(&config);
+        let request = TestRequest::default().to_http_request();
+        for transport in [Transport::Streamable, Transport::Sse] {
+            let session = Session::new(transport, 10, 1000).expect("random numbers");
+            let (_, posted) = session.streams(|streams| streams.open(false));
+            let standalone = session.streams(|streams| streams.attach(false)).expect("nobody reads it");
+            for reader in [posted, standalone] {
+                let mut body = events(&request, &house, reader, session.busy(), None).into_body();
+                let mut last = None;
+                for _ in 0..4 {
+                    let chunk = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await;
+                    assert_eq!(chunk.expect("no end").expect("no error"), ": keep-alive\n\n".as_bytes());
+                    let now = tokio::time::Instant::now();
+                    assert!(last.replace(now).is_none_or(|last| now - last == KEEP_ALIVE));
+                }
+            }
         }
     }
 }

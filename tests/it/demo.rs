@@ -21,10 +21,11 @@ pub fn example(name: &str) -> PathBuf {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
         let rogue = fs::read_dir(sources.join("rogue")).unwrap().flatten();
         let newest = rogue.map(|file| changed(&file.path())).max().flatten();
-        let fresh = changed(&path("rogue")) > newest && changed(&path("echo")) > changed(&sources.join("echo.rs"));
+        let single = |name: &str| changed(&path(name)) > changed(&sources.join(format!("{name}.rs")));
+        let fresh = changed(&path("rogue")) > newest && single("echo") && single("rmcp_server");
         if !fresh {
             let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "--example", "echo", "--example", "rogue"]);
+            cargo.args(["build", "--quiet", "--example", "echo", "--example", "rogue", "--example", "rmcp_server"]);
             cargo.args(profile.ends_with("release").then_some("--release"));
             cargo.arg("--target-dir").arg(profile.parent().unwrap());
             assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());

@@ -369,6 +369,11 @@ impl Client {
         client
     }
 
+    /// The same session, taken elsewhere.
+    pub fn at(&self, url: String) -> Client {
+        Client { url, ..self.clone() }
+    }
+
     fn headers(&self) -> [(&'static str, &str); 2] {
         [("mcp-session-id", &self.session), ("mcp-protocol-version", &self.revision)]
     }
