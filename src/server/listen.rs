@@ -14,10 +14,8 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpRequest, HttpResponse, Responder, http::header};
-use actix_web_lab::sse::{Data, Event as SseEvent, Sse};
+use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
-use bytestring::ByteString;
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -41,7 +39,6 @@ use crate::{
     },
 };
 
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Notices that may wait for a slow listener.
 const NOTICES_MAX: usize = 256;
 /// Resources that one listener may name.
@@ -132,18 +129,8 @@ pub async fn serve(
     let acknowledged = json!({ "notifications": honoured }).to_string();
     let acknowledged = message::notification("notifications/subscriptions/acknowledged", Some(&acknowledged));
     listening.ready.extend(listening.stamped_bytes(acknowledged));
-    let rest = stream::unfold(listening, |mut listening| async move {
-        let bytes = listening.next().await?;
-        let data = Data::new(ByteString::try_from(bytes).unwrap_or_default()).event("message");
-        Some((SseEvent::Data(data), listening))
-    });
-    Ok(Sse::from_infallible_stream(rest)
-        .with_keep_alive(KEEP_ALIVE)
-        .customize()
-        .insert_header(("X-Accel-Buffering", "no"))
-        .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
-        .respond_to(request)
-        .map_into_boxed_body())
+    let rest = stream::unfold(listening, |mut listening| async move { Some((listening.next().await?, listening)) });
+    Ok(super::stream::messages(request, rest))
 }
 
 impl Listening {

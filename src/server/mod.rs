@@ -1,6 +1,7 @@
 //! The HTTP front: listeners, limits, the order of guards, drain.
 
 pub mod admin;
+pub mod exchange;
 pub mod guard;
 pub mod listen;
 pub mod mcp;

@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, Responder, http::header};
 use actix_web_lab::sse::{Data, Event as SseEvent, Sse};
 use bytes::Bytes;
 use bytestring::ByteString;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 
 use super::{guard::Accepts, rescue};
 use crate::{
@@ -216,6 +216,20 @@ pub fn events(
     if retry {
         sse = sse.with_retry_duration(RETRY);
     }
+    respond(request, sse)
+}
+
+/// An event stream of plain messages, which nobody can resume: it lives and dies with its request.
+pub fn messages(request: &HttpRequest, messages: impl Stream<Item = Bytes> + 'static) -> HttpResponse {
+    let events = messages.map(|bytes| {
+        let data = Data::new(ByteString::try_from(bytes).unwrap_or_default());
+        SseEvent::Data(data.event("message"))
+    });
+    respond(request, Sse::from_infallible_stream(events).with_keep_alive(KEEP_ALIVE))
+}
+
+/// Neither a cache nor a buffer may hold a stream up.
+fn respond(request: &HttpRequest, sse: impl Responder) -> HttpResponse {
     sse.customize()
         .insert_header(("X-Accel-Buffering", "no"))
         .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))

@@ -10,8 +10,8 @@ use serde_json::{Value, value::RawValue};
 
 use super::Message;
 
-/// The one revision of this era so far.
-pub const VERSION: &str = "2026-07-28";
+pub use super::revision::MODERN as VERSION;
+
 pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";

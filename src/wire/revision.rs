@@ -53,6 +53,9 @@ impl Revision {
     }
 }
 
+/// The revision without sessions, the only one of its era so far.
+pub const MODERN: &str = "2026-07-28";
+
 /// Is this a date after the last revision that has sessions?
 pub fn is_later(text: &str) -> bool {
     let date = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');

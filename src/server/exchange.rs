@@ -1,0 +1,331 @@
+//! One request of the newer era on its way through an older upstream.
+//!
+//! The server's questions end the request with `input_required`; the call stays parked until the retry. Dropping
+//! an exchange is the cancellation.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::{
+    guard::Accepts,
+    modern::{answer_json, family, profile},
+    rescue,
+    rescue::Refusal,
+};
+use crate::{
+    bridge::{ask::judge, seal::Binding, shape},
+    hub::{
+        House,
+        audience::{Level, level_of},
+        dispatch::{self, Calls},
+        parking::{Outcome, Retry},
+        routes::Route,
+        session::Session,
+    },
+    link::connection::Event,
+    wire::{
+        Id, Message,
+        envelope::{self, MISSING_CAPABILITY, SERVER_INFO},
+        message::{self, Body, INTERNAL_ERROR, INVALID_PARAMS},
+        object::Object,
+    },
+};
+
+/// How long an answer may still become plain JSON (python-sdk waits as long).
+const WINDOW: Duration = Duration::from_secs(15);
+
+/// One request on its way through an older upstream.
+pub struct Exchange {
+    house: Arc<House>,
+    route: Arc<Route>,
+    session: Arc<Session>,
+    message: Message,
+    id: Id,
+    /// The least severe log message that was asked for; none: no log messages at all.
+    level: Option<Level>,
+    token: Option<Id>,
+    source: Source,
+    server_info: Value,
+    /// A capability that the server wanted and the client did not declare.
+    missing: Option<Value>,
+}
+
+enum Source {
+    Calls(Calls),
+    Parked(mpsc::Receiver<Outcome>),
+    Done,
+}
+
+enum Out {
+    Note(Bytes),
+    Final(Bytes, StatusCode),
+}
+
+impl Exchange {
+    pub async fn start(
+        request: &HttpRequest,
+        house: &Arc<House>,
+        route: &Arc<Route>,
+        session: Arc<Session>,
+        message: Message,
+        level: Option<Level>,
+    ) -> Result<Exchange, Refusal> {
+        let profile = profile(route, &session).await?;
+        if let Some(family) = family(message.method()).filter(|family| !profile.can(&[family])) {
+            return Err(Refusal::NoMethod(format!("{} (the upstream offers no {family})", message.method())));
+        }
+        let token = message.progress_token().map_err(|error| Refusal::Envelope(error.to_string()))?;
+        let mut exchange = Exchange {
+            house: house.clone(),
+            route: route.clone(),
+            session,
+            id: message.id().cloned().unwrap_or_else(|| Id::from(0)),
+            message,
+            level,
+            token: token.map(|(token, _)| token),
+            source: Source::Done,
+            server_info: profile.result["serverInfo"].clone(),
+            missing: None,
+        };
+        if exchange.message.method() == "tools/call" {
+            super::params::check(request, route, &exchange.session, &exchange.message).await?;
+        }
+        exchange.source = exchange.begin().await?;
+        Ok(exchange)
+    }
+
+    /// A retry joins its parked call; anything else goes to the upstream.
+    async fn begin(&self) -> Result<Source, Refusal> {
+        let [state, answers] = self
+            .message
+            .param(["requestState", "inputResponses"])
+            .map_err(|error| Refusal::Envelope(error.to_string()))?;
+        if let Some(state) = state {
+            let text = serde_json::from_str::<String>(state.get()).map_err(|_| Refusal::State)?;
+            let sealer = self.house.parking.sealer.as_ref().ok_or(Refusal::State)?;
+            let state =
+                sealer.open(&text, self.binding(&self.target(), &self.arguments())).map_err(|_| Refusal::State)?;
+            if state.call != 0 {
+                let answers = answers.and_then(|answers| Object::read(answers.get()));
+                let answers = answers.iter().flat_map(|answers| answers.members());
+                let answers = answers.map(|member| (member.name.to_string(), member.value.get().to_owned())).collect();
+                let (watcher, outcomes) = mpsc::channel(64);
+                let joined = self.house.parking.join(state.call, Retry { round: state.round, answers, watcher }).await;
+                return if joined { Ok(Source::Parked(outcomes)) } else { Err(Refusal::State) };
+            }
+        }
+        self.set_level().await;
+        let plain =
+            shape::to_legacy(&self.message).ok_or_else(|| Refusal::Envelope("`params` must be an object".into()))?;
+        match dispatch::dispatch(&self.route, &self.session, vec![plain]).await? {
+            Some(calls) => Ok(Source::Calls(calls)),
+            None => Ok(Source::Done),
+        }
+    }
+
+    /// An upstream has one level: it gets the most verbose one that was ever asked for, and we filter.
+    async fn set_level(&self) {
+        let Some(level) = self.level.filter(|level| self.session.level().is_none_or(|now| *level < now)) else {
+            return;
+        };
+        let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
+        let request = message::request(&Id::from(0), "logging/setLevel", Some(&params));
+        let Ok(Body::One(request)) = message::read_upstream(request) else { return };
+        if let Ok(Some(mut calls)) = dispatch::dispatch(&self.route, &self.session, vec![request]).await {
+            while calls.next().await.is_some() {}
+        }
+    }
+
+    fn target(&self) -> String {
+        envelope::name_of(&self.message).unwrap_or_default()
+    }
+
+    fn arguments(&self) -> String {
+        match self.message.param(["arguments"]) {
+            Ok([Some(arguments)]) => arguments.get().to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    fn binding<'a>(&'a self, target: &'a str, arguments: &'a str) -> Binding<'a> {
+        let principal = &*self.session.id;
+        Binding { mount: self.route.name.as_str(), principal, method: self.message.method(), target, arguments }
+    }
+
+    async fn next(&mut self) -> Option<Out> {
+        loop {
+            let event = match &mut self.source {
+                Source::Done => return None,
+                Source::Calls(calls) => match calls.next().await {
+                    Some(event) => event,
+                    None => return self.fail("the call was cancelled"),
+                },
+                Source::Parked(outcomes) => match outcomes.recv().await {
+                    Some(Outcome::Event(event)) => event,
+                    Some(Outcome::Asked { call, round, questions }) => {
+                        return self.input_required(call, round, questions);
+                    }
+                    Some(Outcome::Stale) => return self.error(INVALID_PARAMS, &Refusal::State.to_string(), None),
+                    None => return self.fail("the call ended while it waited for an answer"),
+                },
+            };
+            match event {
+                Event::Progress(bytes) => {
+                    if let Some(bytes) = self.with_own_token(bytes) {
+                        return Some(Out::Note(bytes));
+                    }
+                }
+                Event::Log(log) => {
+                    if self.level.is_some_and(|least| level_of(&log).is_none_or(|level| level >= least)) {
+                        return Some(Out::Note(log.bytes().clone()));
+                    }
+                }
+                Event::Withdrawn { .. } => {}
+                Event::Ask(ask) => {
+                    let abilities = self.session.abilities();
+                    let verdict = judge(&ask.message, abilities);
+                    let Source::Calls(calls) = std::mem::replace(&mut self.source, Source::Done) else { continue };
+                    match verdict {
+                        Ok(()) => self.source = Source::Parked(self.house.parking.park(calls, ask, abilities)),
+                        Err((code, why)) => {
+                            self.missing = Some(required(&ask.message));
+                            if let Some(bridged) = calls.bridged() {
+                                bridged.connection.refuse(ask.number, code, why);
+                            }
+                            self.source = Source::Calls(calls);
+                        }
+                    }
+                }
+                Event::Response(bytes) => return self.finish(bytes),
+                Event::Failed { error, .. } => {
+                    self.source = Source::Done;
+                    let bytes = rescue::failed(&self.id, self.route.name.as_str(), &error);
+                    return Some(Out::Final(bytes, StatusCode::BAD_GATEWAY));
+                }
+            }
+        }
+    }
+
+    /// Progress of a parked call bears the first request's token; each retry has its own.
+    fn with_own_token(&self, bytes: Bytes) -> Option<Bytes> {
+        let token = self.token.as_ref()?;
+        let Ok(Body::One(progress)) = message::read_upstream(bytes) else { return None };
+        let [Some(raw)] = progress.param(["progressToken"]).ok()? else { return None };
+        Some(progress.with(progress.span(raw), token.as_json()))
+    }
+
+    fn finish(&mut self, bytes: Bytes) -> Option<Out> {
+        self.source = Source::Done;
+        let Ok(Body::One(response)) = message::read_upstream(bytes) else {
+            return self.fail("its answer is no message");
+        };
+        if let Some(result) = response.result() {
+            return match shape::to_modern(self.message.method(), result, &self.server_info) {
+                Some(result) => Some(Out::Final(message::response(&self.id, &result), StatusCode::OK)),
+                None => self.fail("its result is no object"),
+            };
+        }
+        let error = response.error().unwrap_or("{}");
+        let parsed: Value = serde_json::from_str(error).unwrap_or_default();
+        let code = parsed["code"].as_i64();
+        if code == Some(-32042) {
+            return self.url_required(&parsed);
+        }
+        if let Some(missing) = self.missing.take() {
+            let why = "the call needs a capability that the client did not declare";
+            return self.error(MISSING_CAPABILITY, why, Some(json!({ "requiredCapabilities": missing })));
+        }
+        let uri = (self.message.method() == "resources/read").then(|| self.target());
+        let error = shape::error_to_modern(error, uri.as_deref());
+        let status = if code == Some(MISSING_CAPABILITY.into()) { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        Some(Out::Final(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, self.id).into(), status))
+    }
+
+    /// "Visit this address first" of 2025-11-25 as questions; the retry sends the call again.
+    fn url_required(&mut self, error: &Value) -> Option<Out> {
+        let all = error["data"]["elicitations"].as_array().cloned().unwrap_or_default();
+        if !self.session.abilities().elicitation_url || all.is_empty() {
+            let urls: Vec<&str> = all.iter().filter_map(|one| one["url"].as_str()).collect();
+            let text =
+                format!("{} {}", error["message"].as_str().unwrap_or("an address has to be visited"), urls.join(" "));
+            return self.error(INTERNAL_ERROR, text.trim(), None);
+        }
+        let questions = all.into_iter().enumerate().map(|(at, mut params)| {
+            if let Some(params) = params.as_object_mut() {
+                params.remove("elicitationId");
+                params.insert("mode".into(), "url".into());
+            }
+            (format!("url{at}"), shape::question("elicitation/create", Some(&params.to_string())))
+        });
+        self.input_required(0, 0, questions.collect())
+    }
+
+    fn input_required(&mut self, call: u64, round: u32, questions: Vec<(String, String)>) -> Option<Out> {
+        self.source = Source::Done;
+        let sealer = self.house.parking.sealer.as_ref();
+        let state =
+            sealer.and_then(|sealer| sealer.seal(call, round, None, self.binding(&self.target(), &self.arguments())));
+        let Some(state) = state else { return self.fail("the system gives no random numbers") };
+        let questions: Vec<String> =
+            questions.iter().map(|(key, question)| format!("{}:{question}", Value::from(key.as_str()))).collect();
+        let result = format!(
+            r#"{{"resultType":"input_required","inputRequests":{{{}}},"requestState":{},"_meta":{}}}"#,
+            questions.join(","),
+            Value::from(state),
+            json!({ SERVER_INFO: self.server_info }),
+        );
+        Some(Out::Final(message::response(&self.id, &result), StatusCode::OK))
+    }
+
+    fn fail(&mut self, why: &str) -> Option<Out> {
+        let why = format!("upstream `{}`: {why}", self.route.name);
+        self.error(INTERNAL_ERROR, &why, Some(json!({ "upstream": self.route.name.as_str() })))
+    }
+
+    fn error(&mut self, code: i32, why: &str, data: Option<Value>) -> Option<Out> {
+        self.source = Source::Done;
+        let status = if code == MISSING_CAPABILITY { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        Some(Out::Final(message::error_response(Some(&self.id), code, why, data.as_ref()), status))
+    }
+
+    /// JSON where the result comes first and in time; else a stream. Dropping either cancels the call.
+    pub async fn answer(mut self, request: &HttpRequest, accepts: Accepts) -> HttpResponse {
+        let window = tokio::time::sleep(WINDOW);
+        tokio::pin!(window);
+        let first = loop {
+            tokio::select! {
+                biased;
+                out = self.next() => match out {
+                    Some(Out::Final(bytes, status)) if accepts.json || status != StatusCode::OK => return answer_json(bytes, status),
+                    None => return HttpResponse::Accepted().finish(),
+                    Some(_) if !accepts.events => {}
+                    out => break out,
+                },
+                () = &mut window, if accepts.events => break None,
+            }
+        };
+        let rest = stream::unfold((first, self), |(first, mut exchange)| async move {
+            let out = match first {
+                Some(out) => Some(out),
+                None => exchange.next().await,
+            };
+            let (Out::Note(bytes) | Out::Final(bytes, _)) = out?;
+            Some((bytes, (None, exchange)))
+        });
+        super::stream::messages(request, rest)
+    }
+}
+
+/// The capability that a server's question needs.
+fn required(ask: &Message) -> Value {
+    match ask.method() {
+        "sampling/createMessage" => json!({ "sampling": {} }),
+        "roots/list" => json!({ "roots": {} }),
+        _ => json!({ "elicitation": {} }),
+    }
+}
