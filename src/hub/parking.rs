@@ -71,6 +71,8 @@ struct Parked {
     /// Key, the connection's number of the ask, and the question.
     open: Vec<(String, u64, String)>,
     watchers: Vec<mpsc::Sender<Outcome>>,
+    /// The latest progress that nobody was there to see.
+    unseen: Option<Bytes>,
     /// Until when an answer may come.
     deadline: Instant,
 }
@@ -98,6 +100,7 @@ impl Parking {
             round: 0,
             open: Vec::new(),
             watchers: vec![watcher],
+            unseen: None,
             deadline: Instant::now(),
         };
         let parking = self.clone();
@@ -235,6 +238,9 @@ impl Parked {
         match self.open.is_empty() {
             true => {
                 self.calls.renew();
+                if let Some(progress) = self.unseen.take() {
+                    let _ = retry.watcher.send(Outcome::Event(Event::Progress(progress))).await;
+                }
                 self.watchers.push(retry.watcher);
             }
             // Missing answers are asked for again (2026-07-28, basic/patterns/mrtr).
@@ -244,6 +250,11 @@ impl Parked {
 
     async fn tell(&mut self, event: Event) {
         self.watchers.retain(|watcher| !watcher.is_closed());
+        if self.watchers.is_empty()
+            && let Event::Progress(bytes) = &event
+        {
+            self.unseen = Some(bytes.clone());
+        }
         let copy = |event: &Event| match event {
             Event::Progress(bytes) => Some(Event::Progress(bytes.clone())),
             Event::Log(message) => Some(Event::Log(message.clone())),
