@@ -137,8 +137,8 @@ fn complain(text: impl std::fmt::Display) {
 
 /// Data, to stdout. Whoever started us may have closed it.
 fn say(text: impl std::fmt::Display) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    // In one write, so that a program which reads it gets it whole.
+    let _ = std::io::stdout().lock().write_all(format!("{text}\n").as_bytes());
 }
 
 /// The exit code of a hub that did not start.

@@ -74,19 +74,16 @@ impl Hub {
                 kept.push('\n');
             }
         });
-        // The URLs are printed once it listens; a hub without upstreams prints none, so ask the port of the log.
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let Some(Ok(first)) = lines.next() else {
+        // The URLs are printed once it listens, in one go: with the first line the others are here too.
+        let (mut stdout, mut first) = (BufReader::new(process.stdout.take().unwrap()), String::new());
+        if stdout.read_line(&mut first).unwrap() == 0 {
             panic!("the hub did not start: {}", log.lock().unwrap());
-        };
+        }
         let authority = first.strip_prefix("http://").and_then(|rest| rest.split('/').next()).unwrap();
         let base = format!("http://{authority}");
-        let (to, from) = std::sync::mpsc::channel();
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(to.send(line))));
-        let mut urls = vec![first];
-        while let Ok(line) = from.recv_timeout(Duration::from_millis(50)) {
-            urls.push(line);
-        }
+        let rest = String::from_utf8_lossy(stdout.buffer());
+        let urls = first.lines().chain(rest.lines()).map(str::to_owned).collect();
+        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         Hub { folder, base, urls, process, log }
     }
 
