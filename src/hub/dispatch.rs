@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     audience::{Wish, level_of, uri_of},
-    isolation::{self, Seat, seat},
+    isolation::{Seat, seat},
     routes::Route,
     session::{Busy, Session, Waiting},
     upstream::Unavailable,
@@ -150,7 +150,7 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
                 return None;
             }
             let before = route.audience.level();
-            let shared = match able(route, &["logging"]).await {
+            let shared = match able(route, session, &["logging"]).await {
                 Ok(Some(shared)) => shared,
                 Ok(None) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no logging")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
@@ -177,7 +177,7 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
                 session.subscribe(&uri, on);
                 return None;
             }
-            let shared = match able(route, &["resources", "subscribe"]).await {
+            let shared = match able(route, session, &["resources", "subscribe"]).await {
                 Ok(Some(shared)) => shared,
                 Ok(None) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
@@ -198,11 +198,16 @@ async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -
 }
 
 /// The process that everybody shares, if there is one and it can do this. A pool has none, and starts none.
-async fn able(route: &Route, capability: &[&str]) -> Result<Option<Arc<Bridged>>, Unavailable> {
+async fn able(
+    route: &Route,
+    session: &Arc<Session>,
+    capability: &[&str],
+) -> Result<Option<Arc<Bridged>>, Unavailable> {
     if route.config.isolation != Isolation::Shared {
         return Ok(None);
     }
-    Ok(Some(isolation::shared(route).await?).filter(|shared| shared.profile.can(capability)))
+    let shared = seat(route, session).await?.bridged().clone();
+    Ok(Some(shared).filter(|shared| shared.profile.can(capability)))
 }
 
 /// A request of the hub's own, whose answer is the client's too.

@@ -51,21 +51,30 @@ pub fn offer(isolation: Isolation) -> Offer {
     }
 }
 
-/// Finds a connection for a call of this session; starts a process where there is none.
+/// Finds a connection for a call of this session; starts a process where there is none. A route that was replaced
+/// meanwhile leads on to its successor: a reload is nothing a caller should notice.
 pub async fn seat(route: &Route, session: &Arc<Session>) -> Result<Seat, Unavailable> {
     // A session keeps the process it has, also while a reload changes the upstream under it.
     if let Some(own) = session.own.load_full().filter(|own| !own.connection.is_over()) {
         return Ok(Seat::Kept(own));
     }
-    match route.config.isolation {
-        Isolation::Session => own(route, session).await.map(Seat::Kept),
-        Isolation::Shared => shared(route).await.map(Seat::Kept),
-        Isolation::Call => lease(route).await.map(Seat::Leased),
+    let mut later: Option<Arc<Route>> = None;
+    loop {
+        let route = later.as_deref().unwrap_or(route);
+        let seat = match route.config.isolation {
+            Isolation::Session => own(route, session).await.map(Seat::Kept),
+            Isolation::Shared => shared(route).await.map(Seat::Kept),
+            Isolation::Call => lease(route).await.map(Seat::Leased),
+        };
+        match (seat, route.serving.successor.load_full()) {
+            (Err(_), Some(successor)) => later = Some(successor),
+            (seat, _) => return seat,
+        }
     }
 }
 
 /// The connection that everybody shares.
-pub async fn shared(route: &Route) -> Result<Arc<Bridged>, Unavailable> {
+async fn shared(route: &Route) -> Result<Arc<Bridged>, Unavailable> {
     match route.serving.connection.load_full().filter(|shared| !shared.connection.is_over()) {
         Some(shared) => Ok(shared),
         None => route.upstream.connect(None).await,
@@ -73,7 +82,7 @@ pub async fn shared(route: &Route) -> Result<Arc<Bridged>, Unavailable> {
 }
 
 /// The session's own process: a new one where the last has ended, told again what the client told the last.
-pub async fn own(route: &Route, session: &Arc<Session>) -> Result<Arc<Bridged>, Unavailable> {
+async fn own(route: &Route, session: &Arc<Session>) -> Result<Arc<Bridged>, Unavailable> {
     let mut life = session.connecting.lock().await;
     if let Some(own) = session.own.load_full().filter(|own| !own.connection.is_over()) {
         return Ok(own);

@@ -2,6 +2,8 @@
 //!
 //! Everything that changes who lives goes through this actor: the first start, a reload, an embedder's `Apply`.
 //! Plan, then publish: nothing visible changes until everything that can fail has succeeded.
+//!
+//! Orders are sent with `do_send`: they may neither be lost nor overtake one another where callers fill a mailbox.
 
 pub mod audience;
 pub mod dispatch;
@@ -28,7 +30,6 @@ use std::{
 
 use actix::prelude::*;
 use arc_swap::ArcSwap;
-use futures_util::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::{
@@ -162,18 +163,6 @@ struct Next {
     free: CancellationToken,
 }
 
-/// Tells an upstream what to do. An order may not be lost, and nobody waits for it: where callers fill the mailbox,
-/// it goes in as soon as there is room.
-fn order<M>(to: &Addr<Upstream>, order: M)
-where
-    M: Message<Result = ()> + Send + 'static,
-    Upstream: Handler<M>,
-{
-    if let Err(SendError::Full(order)) = to.try_send(order) {
-        actix::spawn(to.send(order).map(drop));
-    }
-}
-
 /// A change in place: the same actor, processes, sessions and streams.
 fn update(route: &mut Arc<Route>, address: &Addr<Upstream>, config: Arc<UpstreamConfig>) {
     route.serving.pool.resize(route.config.process_max, config.process_max);
@@ -184,7 +173,7 @@ fn update(route: &mut Arc<Route>, address: &Addr<Upstream>, config: Arc<Upstream
         serving: route.serving.clone(),
         audience: route.audience.clone(),
     });
-    order(address, Adopt(config));
+    address.do_send(Adopt(config));
 }
 
 impl House {
@@ -393,7 +382,7 @@ impl Hub {
         let Some(child) = self.children.get(name) else { return };
         let config = &child.route.config;
         if config.start == Start::Eager && config.enabled && config.unavailable.is_none() {
-            order(&child.address, Prove);
+            child.address.do_send(Prove);
         }
     }
 
@@ -435,15 +424,17 @@ impl Hub {
         let audience = old.route.audience.clone();
         if lives && callable && config.overlap {
             let new = self.make(name, config, audience, context);
-            order(&new.address, Prove);
+            new.address.do_send(Prove);
             old.next = Some(Next { number: new.number, address: new.address, route: new.route, free: new.free });
             self.children.insert(name.clone(), old);
             return;
         }
         // `overlap = false`: calls in flight finish and the old process stops before the new one starts.
         let pinned = callable && config.overlap;
-        self.retire(name, old.number, old.address, drain, pinned, "was replaced by a changed configuration");
+        self.retiring.insert(old.number, (name.clone(), old.address.clone()));
         let mut new = self.make(name, config, audience, context);
+        old.route.serving.successor.store(Some(new.route.clone()));
+        self.retire(name, old.number, old.address, drain, pinned, "was replaced by a changed configuration");
         new.panics = old.panics;
         self.children.insert(name.clone(), new);
         self.start_eagerly(name);
@@ -458,6 +449,7 @@ impl Hub {
         let number = std::mem::replace(&mut child.number, next.number);
         child.free = next.free;
         let before = std::mem::replace(&mut child.route, next.route);
+        before.serving.successor.store(Some(child.route.clone()));
         self.publish();
         // Its lists may differ from what clients know. A session that keeps its process hears of it when it moves.
         if let Some(profile) =
@@ -497,7 +489,7 @@ impl Hub {
         pinned: bool,
         why: &'static str,
     ) {
-        order(&address, Retire { deadline, pinned, why });
+        address.do_send(Retire { deadline, pinned, why });
         self.retiring.insert(number, (name.clone(), address));
     }
 

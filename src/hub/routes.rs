@@ -45,6 +45,8 @@ pub struct Serving {
     pub notice: ArcSwapOption<String>,
     /// The arguments of its tools that are repeated in headers.
     pub marks: ArcSwapOption<Marks>,
+    /// What serves in its place since it was replaced: for callers that still hold the old route.
+    pub successor: ArcSwapOption<Route>,
     pub calls: AtomicU64,
     pub errors: AtomicU64,
 }
@@ -58,6 +60,7 @@ impl Serving {
             status: ArcSwap::default(),
             notice: ArcSwapOption::empty(),
             marks: ArcSwapOption::empty(),
+            successor: ArcSwapOption::empty(),
             calls: AtomicU64::new(0),
             errors: AtomicU64::new(0),
         })

@@ -44,7 +44,8 @@ async fn until(what: &str, so: impl Fn() -> bool) {
 /// Calls an upstream; answers with its connection and its process.
 async fn call(house: &House, name: &str) -> (Arc<Bridged>, u32) {
     let route = house.table.find(name).expect("a route");
-    let bridged = isolation::shared(&route).await.expect("a connection");
+    let session = session::Session::of_identity("somebody".into());
+    let bridged = isolation::seat(&route, &session).await.expect("a connection").bridged().clone();
     assert!(bridged.connection.request("ping", None, PATIENCE).await.expect("an answer").result().is_some());
     (bridged, route.serving.status.load().pids[0])
 }
@@ -85,7 +86,7 @@ async fn f108_one_that_panics_too_often_is_left_alone_until_its_configuration_ch
     }
     until("it is left alone", || state(&house, "bad") == State::Failed).await;
     let route = house.table.find("bad").expect("a route");
-    assert!(isolation::shared(&route).await.is_err());
+    assert!(isolation::seat(&route, &session::Session::of_identity("somebody".into())).await.is_err());
     call(&house, "good").await;
     hub.send(Apply(config(PATIENCE * 2))).await.expect("a hub").expect("a configuration");
     call(&house, "bad").await;

@@ -340,7 +340,7 @@ impl Upstream {
             hello,
             spawned: Box::new({
                 let address = address.clone();
-                move |process| drop(address.try_send(Told::Spawned { number, process }))
+                move |process| address.do_send(Told::Spawned { number, process })
             }),
             tasks: self.spec.tasks.clone(),
         };
@@ -493,11 +493,7 @@ impl Upstream {
     fn proof(&mut self, outcome: Result<(), String>) {
         if std::mem::take(&mut self.proving) {
             let proved = Proved { name: self.spec.name.clone(), number: self.spec.tether.number, outcome };
-            // The Hub may be reading a file while many have something to say.
-            if let Err(SendError::Full(proved)) = self.spec.proved.try_send(proved) {
-                let hub = self.spec.proved.clone();
-                actix::spawn(async move { hub.send(proved).await });
-            }
+            self.spec.proved.do_send(proved);
         }
     }
 

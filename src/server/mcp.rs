@@ -203,13 +203,10 @@ pub async fn greet(route: &Arc<Route>, session: &Arc<Session>, message: &Message
     if !session.greet(params) {
         return Err(Refusal::BadRequest("the session is initialized already".into()));
     }
-    let profile = match route.config.isolation {
-        Isolation::Session => isolation::own(route, session).await?.profile.clone(),
-        Isolation::Shared => isolation::shared(route).await?.profile.clone(),
-        Isolation::Call => match route.serving.profile.load_full() {
-            Some(profile) => profile,
-            None => isolation::seat(route, session).await?.bridged().profile.clone(),
-        },
+    let known = route.serving.profile.load_full().filter(|_| route.config.isolation == Isolation::Call);
+    let profile = match known {
+        Some(profile) => profile,
+        None => isolation::seat(route, session).await?.bridged().profile.clone(),
     };
     let result = profile.answer(session.revision(), offer(route.config.isolation));
     let id = message.id().ok_or_else(|| Refusal::BadRequest("`initialize` needs an id".into()))?;
