@@ -1,8 +1,10 @@
 //! A client of the newer era: a request of 2026-07-28 stands alone.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
-use super::fixture::{Answer, Hub, Stream, answer, http};
+use super::fixture::{Answer, Hub, PATIENCE, Stream, answer, http};
 
 pub const VERSION: &str = "2026-07-28";
 
@@ -85,4 +87,43 @@ impl Request {
 /// The status and the code of the error.
 pub fn code(answer: &Answer) -> (u16, i64) {
     (answer.status, answer.error().0)
+}
+
+/// What the strict server remembers (`examples/modern`).
+pub async fn seen(hub: &Hub, path: &str) -> Value {
+    let answer = Request::call(hub, path, "seen", json!({})).send().await;
+    serde_json::from_str(&answer.tool_text()).unwrap()
+}
+
+/// Waits until it remembers what is wished.
+pub async fn until_seen(hub: &Hub, path: &str, wished: impl Fn(&Value) -> bool) -> Value {
+    let began = Instant::now();
+    loop {
+        let told = seen(hub, path).await;
+        if wished(&told) {
+            return told;
+        }
+        assert!(began.elapsed() < PATIENCE, "it stays {told:#}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The strict server found nothing wrong with the hub.
+pub async fn no_complaints(hub: &Hub, path: &str) {
+    assert_eq!(seen(hub, path).await["complaints"], json!([]));
+}
+
+/// Opens a listen and reads its acknowledgement: the stream and what is honoured.
+pub async fn listen(hub: &Hub, path: &str, wanted: Value) -> (Stream, Value) {
+    let params = json!({ "notifications": wanted });
+    let mut stream = Request::new(hub, path, "subscriptions/listen", params).id(json!("sub")).stream().await;
+    let first = stream.message().await.unwrap();
+    assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+    assert_eq!(tag(&first), "sub");
+    (stream, first["params"]["notifications"].clone())
+}
+
+/// The listen that a notice belongs to.
+pub fn tag(message: &Value) -> Value {
+    message["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"].clone()
 }
