@@ -113,7 +113,9 @@ impl Speaker {
 
 /// Both ways at once: the server tells what arrived, and hands it back in several places of its result.
 fn check(answer: &Answer, arguments: &str, meta: &str) {
-    let response = members(answer.events.last().map_or(&answer.text, |event| &event.data));
+    let response = answer.events.iter().rfind(|event| !event.data.is_empty()).map_or(&answer.text, |event| &event.data);
+    assert!(response.starts_with('{'), "no answer to {arguments}: {answer:?}");
+    let response = members(response);
     let Some(result) = response.get("result") else { panic!("no result for {arguments}: {answer:?}") };
     let result = members(result.get());
     let content: Vec<Members> = serde_json::from_str(result["content"].get()).unwrap();
