@@ -18,10 +18,14 @@ struct Watched {
 
 impl Watched {
     fn start(flags: &[&str]) -> Watched {
+        Watched::keyed(flags, "")
+    }
+
+    fn keyed(flags: &[&str], keys: &str) -> Watched {
         let folder = tempfile::tempdir().unwrap();
         let [log, counter] = ["log", "counter"].map(|name| folder.path().join(name).display().to_string());
         let flags = [&["--log", &log, "--counter", &counter], flags].concat();
-        let hub = Hub::start_in(folder, &modern("m", &flags, ""));
+        let hub = Hub::start_in(folder, &modern("m", &flags, keys));
         Watched { hub, log, counter }
     }
 
@@ -100,6 +104,24 @@ async fn p49_a_handshake_that_is_refused_by_version_is_a_probe_as_well() {
     assert_eq!(client.greeting["serverInfo"]["name"], "modern", "its silence was taken for age, and that was wrong");
     assert_eq!(client.call("pid", json!({})).await.tool_text(), modern_pid(&watched.hub).await);
     no_complaints(&watched.hub, "/m/mcp").await;
+}
+
+#[tokio::test]
+async fn an_era_that_was_named_is_not_asked_for() {
+    let older = Watched::keyed(&["--probe", "exit"], "era = 'legacy'");
+    assert_eq!(greet(&older.hub).await.status, 200);
+    assert_eq!((older.starts(), older.asked("server/discover")), (1, 0));
+    let newer = Watched::keyed(&[], "era = 'modern'");
+    assert_eq!(greet(&newer.hub).await.status, 200);
+    assert_eq!((newer.starts(), newer.asked("initialize")), (1, 0));
+    no_complaints(&newer.hub, "/m/mcp").await;
+    // Named wrongly, it fails loudly and is not tried otherwise.
+    let wrong = Watched::keyed(&[], "era = 'legacy'");
+    assert!(greet(&wrong.hub).await.status >= 500);
+    assert_eq!(wrong.asked("server/discover"), 0);
+    let wrong = Watched::keyed(&["--probe", "error"], "era = 'modern'");
+    assert!(greet(&wrong.hub).await.status >= 500);
+    assert_eq!(wrong.asked("initialize"), 0);
 }
 
 #[tokio::test]
