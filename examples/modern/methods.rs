@@ -88,6 +88,7 @@ pub fn answer(call: Call) {
         "resources/templates/list" => Ok(cacheable(json!({"resourceTemplates": []}))),
         "resources/read" => resource(&call),
         "completion/complete" => completion(&call),
+        "tasks/get" | "tasks/update" | "tasks/cancel" if call.server.options.tasks => tools::of_task(&call),
         method => Err(refusal(-32601, format!("no method {method:?} here"))),
     };
     call.end(outcome);

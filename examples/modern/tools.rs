@@ -198,13 +198,37 @@ fn chosen(call: &Call) -> Value {
     if call.request.argument("object") == true { json!({"chosen": "object"}) } else { json!("text") }
 }
 
+/// What is known of a task at any time: it was done as soon as it was made.
+const DATES: [&str; 2] = ["2026-08-01T00:00:00Z", "2026-08-01T00:00:01Z"];
+const TASK: &str = "t1";
+
+fn declares_tasks(call: &Call) -> bool {
+    let extensions = &call.request.said("clientCapabilities")["extensions"];
+    call.server.options.tasks && extensions["io.modelcontextprotocol/tasks"].is_object()
+}
+
 fn task(call: Call) {
-    let extensions = call.request.said("clientCapabilities")["extensions"].clone();
-    if !(call.server.options.tasks && extensions["io.modelcontextprotocol/tasks"].is_object()) {
+    if !declares_tasks(&call) {
         return say(&call, "ok");
     }
-    let now = "2026-08-01T00:00:00Z";
-    let task = json!({"resultType": "task", "taskId": "t1", "status": "working", "createdAt": now,
-                      "lastUpdatedAt": now, "ttlMs": 60_000});
+    let task = json!({"resultType": "task", "taskId": TASK, "status": "working", "createdAt": DATES[0],
+                      "lastUpdatedAt": DATES[0], "ttlMs": 60_000});
     call.end(Ok(task.to_string()));
+}
+
+/// `tasks/get`, `tasks/update` and `tasks/cancel`.
+pub fn of_task(call: &Call) -> Outcome {
+    if !declares_tasks(call) {
+        return Err(ask::undeclared(json!({"extensions": {"io.modelcontextprotocol/tasks": {}}})));
+    }
+    if call.request.text("taskId") != TASK {
+        call.server.complain("a task that was never made");
+        return Err(refusal(-32602, "no such task"));
+    }
+    if call.request.method != "tasks/get" {
+        return Ok(complete(json!({})));
+    }
+    let result = json!({"content": [{"type": "text", "text": "done"}]});
+    Ok(complete(json!({"taskId": TASK, "status": "completed", "createdAt": DATES[0], "lastUpdatedAt": DATES[1],
+                       "ttlMs": 60_000, "result": result})))
 }

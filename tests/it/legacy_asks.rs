@@ -216,14 +216,17 @@ async fn a_question_waits_for_a_client_that_lost_its_connection() {
     let hub = hub();
     let client = able(&hub, LATEST).await;
     let mut stream = client.stream(&call(1, "ask", json!({ "message": "?" }))).await;
-    let priming = stream.next().await.unwrap();
+    let question = loop {
+        let event = stream.next().await.unwrap();
+        if !event.data.is_empty() {
+            break event;
+        }
+    };
     drop(stream);
-    let mut resumed = client.get(priming.id.as_deref()).await;
-    let question = resumed.message().await.unwrap();
-    assert_eq!(question["method"], "elicitation/create");
-    let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "decline" } });
+    hub.until("the connection is gone", |status| status["streams"] == 0).await;
+    let answer = json!({ "jsonrpc": "2.0", "id": question.json()["id"], "result": { "action": "decline" } });
     assert_eq!(client.send(&answer).await.status, 202);
-    let done = resumed.message().await.unwrap();
+    let done = client.get(question.id.as_deref()).await.message().await.unwrap();
     assert_eq!((&done["id"], told(&done)["answers"].clone()), (&json!(1), json!([{ "q": { "action": "decline" } }])));
     no_complaints(&hub, "/m/mcp").await;
 }

@@ -213,15 +213,32 @@ async fn f44_f47_f48_what_disagrees_is_refused_before_the_server_hears_of_it() {
 }
 
 #[tokio::test]
-async fn p59_tasks_are_not_offered_and_not_there() {
-    let hub = Hub::start(&modern("m", &["--tasks"], ""));
+async fn p59_tasks_are_between_those_who_agreed_on_them() {
+    let hub = Hub::start(&[modern("m", &["--tasks"], ""), modern("without", &[], "")].concat());
+    let extension = "io.modelcontextprotocol/tasks";
     let discovered = Request::new(&hub, "/m/mcp", "server/discover", json!({})).send().await.last()["result"].clone();
-    assert!(!discovered["capabilities"].to_string().contains("tasks"), "{discovered}");
-    let able = json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } });
-    assert_eq!(call(&hub, "task", json!({})).capable(able.clone()).send().await.tool_text(), "ok");
-    for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
-        let request = Request::new(&hub, "/m/mcp", method, json!({ "taskId": "t1" })).capable(able.clone());
-        assert_eq!(code(&request.header("mcp-name", Some("t1")).send().await), (404, -32601), "{method}");
+    assert!(discovered["capabilities"]["extensions"][extension].is_object(), "{discovered}");
+    let able = json!({ "extensions": { extension: {} } });
+    let of_task = |path: &str, method: &str, task: &str| {
+        let request = Request::new(&hub, path, method, json!({ "taskId": task })).capable(able.clone());
+        request.header("mcp-name", Some(task))
+    };
+    // One that nobody made, though the server will call one so.
+    assert_eq!(of_task("/m/mcp", "tasks/get", "t1").send().await.error().0, -32602);
+    assert_eq!(call(&hub, "task", json!({})).send().await.tool_text(), "ok", "it is not declared");
+    let made = call(&hub, "task", json!({})).capable(able.clone()).send().await.last()["result"].clone();
+    assert_eq!((&made["resultType"], &made["taskId"]), (&json!("task"), &json!("t1")));
+    let got = of_task("/m/mcp", "tasks/get", "t1").send().await.last();
+    let got = got.get("result").unwrap_or_else(|| panic!("it is its own: {got}")).clone();
+    assert_eq!((&got["resultType"], &got["status"]), (&json!("complete"), &json!("completed")));
+    assert_eq!(got["result"]["content"][0]["text"], "done");
+    for method in ["tasks/update", "tasks/cancel"] {
+        assert_eq!(of_task("/m/mcp", method, "t1").send().await.last()["result"]["resultType"], "complete");
     }
-    no_complaints(&hub, "/m/mcp").await;
+    assert_eq!(of_task("/m/mcp", "tasks/get", "t2").send().await.error().0, -32602, "unknown");
+    assert_eq!(code(&of_task("/m/mcp", "tasks/get", "t1").header("mcp-name", Some("t2")).send().await), (400, -32020));
+    assert_eq!(code(&of_task("/without/mcp", "tasks/get", "t1").send().await), (404, -32601));
+    for path in ["/m/mcp", "/without/mcp"] {
+        no_complaints(&hub, path).await;
+    }
 }
