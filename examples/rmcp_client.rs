@@ -46,11 +46,14 @@ struct Heard {
 
 /// A client that answers every question, and keeps what it hears.
 #[derive(Clone, Default)]
-struct Answers(Arc<Mutex<Heard>>);
+struct Answers {
+    name: String,
+    heard: Arc<Mutex<Heard>>,
+}
 
 impl Answers {
     fn heard<T>(&self, read: impl FnOnce(&mut Heard) -> T) -> T {
-        read(&mut self.0.lock().expect("nobody panics with it"))
+        read(&mut self.heard.lock().expect("nobody panics with it"))
     }
 
     async fn hears(&self, what: &str, condition: impl Fn(&mut Heard) -> bool) -> Outcome {
@@ -67,7 +70,7 @@ impl Answers {
 impl ClientHandler for Answers {
     fn get_info(&self) -> ClientConfig {
         let can = ClientCapabilities::builder().enable_sampling().enable_elicitation().build();
-        ClientConfig::new(can, Implementation::new("rmcp-client", "1"))
+        ClientConfig::new(can, Implementation::new(&*self.name, "1"))
     }
 
     async fn create_message(
@@ -94,11 +97,7 @@ impl ClientHandler for Answers {
         self.heard(|heard| heard.logs += 1);
     }
 
-    async fn on_resource_updated(
-        &self,
-        updated: ResourceUpdatedNotificationParam,
-        _: NotificationContext<RoleClient>,
-    ) {
+    async fn on_resource_updated(&self, updated: ResourceUpdatedNotificationParam, _: NotificationContext<RoleClient>) {
         self.heard(|heard| heard.updated.push(updated.uri));
     }
 }
@@ -131,7 +130,7 @@ impl Session {
             "initialize" => ClientLifecycleMode::Initialize,
             _ => return Err(format!("no such mode: {mode}").into()),
         };
-        let answers = Answers::default();
+        let answers = Answers { name: format!("rmcp-{mode}"), ..Answers::default() };
         let transport = StreamableHttpClientTransport::from_uri(format!("{base}/{mount}/mcp"));
         let client = answers.clone().serve_with_lifecycle(transport, lifecycle).await?;
         let info = serde_json::to_string(&client.peer_info().map(|info| serde_json::to_value(&*info)).transpose()?)?;
