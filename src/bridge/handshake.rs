@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Profile;
+use super::{
+    Profile, Speaks,
+    era::{self, Verdict},
+    older::Introduction,
+};
 use crate::{
     link::connection::{CallError, Connection},
-    wire::{Revision, message},
+    wire::{Message, Revision, envelope::VERSION, message},
 };
 
 /// What an upstream is told of the client, in `initialize`.
@@ -59,6 +63,69 @@ pub enum HandshakeError {
     Refused(String),
     #[error("its answer to `initialize` names the unknown protocol revision `{0}`")]
     Revision(String),
+    #[error("it speaks none of the protocol revisions known here, but {0}")]
+    Neither(String),
+    #[error("it did not answer `server/discover` as a server of {VERSION} does (era = \"modern\")")]
+    NotModern,
+}
+
+/// A probe that is answered with silence is followed by `initialize` after this.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// How a process is to be greeted.
+#[derive(Clone, Debug)]
+pub enum Greeting {
+    Legacy(Hello),
+    Modern,
+    /// It is not known what it speaks. An older one is of no use after the question: some end, some are confused.
+    Ask,
+}
+
+/// Greets an upstream; none where it was asked, and turned out to be older.
+pub async fn meet(
+    connection: &Connection,
+    greeting: &Greeting,
+    name: &str,
+    limit: Duration,
+) -> Result<Option<Profile>, HandshakeError> {
+    match greeting {
+        Greeting::Legacy(hello) => greet(connection, hello, limit).await.map(Some),
+        Greeting::Modern => match era::judge(&discover(connection, limit).await?, name) {
+            Verdict::Modern(profile) => Ok(Some(profile)),
+            Verdict::Neither(versions) => Err(HandshakeError::Neither(versions)),
+            Verdict::Legacy => Err(HandshakeError::NotModern),
+        },
+        Greeting::Ask => match probe(connection, name, limit).await? {
+            Verdict::Modern(profile) => Ok(Some(profile)),
+            Verdict::Legacy => Ok(None),
+            Verdict::Neither(versions) => Err(HandshakeError::Neither(versions)),
+        },
+    }
+}
+
+async fn discover(connection: &Connection, limit: Duration) -> Result<Message, CallError> {
+    let params = Introduction::of_hub().put_on(None, None);
+    connection.request("server/discover", params.as_deref(), limit).await
+}
+
+/// Finds out what a process speaks. Silence alone says nothing, because a start may be slow: so `initialize` follows,
+/// and whichever is answered decides. An end says "older" too.
+async fn probe(connection: &Connection, name: &str, limit: Duration) -> Result<Verdict, CallError> {
+    let discovered = discover(connection, limit);
+    let greeted = async {
+        tokio::time::sleep(SILENCE).await;
+        connection.request("initialize", Some(&Hello::shared().0.to_string()), limit).await
+    };
+    let answer = tokio::select! {
+        biased;
+        answer = discovered => answer,
+        answer = greeted => answer,
+    };
+    match answer {
+        Ok(answer) => Ok(era::judge(&answer, name)),
+        Err(CallError::Lost { .. }) => Ok(Verdict::Legacy),
+        Err(error) => Err(error),
+    }
 }
 
 /// Greets an upstream.
@@ -75,5 +142,5 @@ pub async fn greet(connection: &Connection, hello: &Hello, limit: Duration) -> R
         Revision::read(version).ok_or_else(|| HandshakeError::Revision(version.chars().take(40).collect()))?;
     connection.allow_batches(revision.batches());
     connection.notify(message::notification("notifications/initialized", None)).await?;
-    Ok(Profile { revision, result })
+    Ok(Profile { speaks: Speaks::Legacy(revision), result })
 }

@@ -1,35 +1,111 @@
 //! What every caller sees of every upstream, whatever its era.
 //!
 //! An upstream that was greeted is a [`Bridged`]: a Connection, and the [`Profile`] it presented. What a client
-//! may be asked is its [`Abilities`].
+//! may be asked is its [`Abilities`]. Client and upstream are each of an era, and neither follows from the other:
+//!
+//! | client | upstream | the way of a call |
+//! |---|---|---|
+//! | older | older | as it came; newer kinds of content become text ([`content`]) |
+//! | newer | older | without the envelope; the result stamped; questions end the request ([`shape`], [`seal`]) |
+//! | older | newer | with an envelope; the result stripped; `input_required` becomes questions ([`older`]) |
+//! | newer | newer | as it came; `requestState` sealed ([`seal`]) |
 
 pub mod ask;
+pub mod content;
+pub mod era;
+pub mod feed;
 pub mod handshake;
+pub mod older;
 pub mod seal;
 pub mod shape;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{link::connection::Connection, wire::Revision};
+use crate::{
+    link::connection::{CallError, Connection},
+    wire::{Message, Revision, revision::MODERN},
+};
+
+use feed::Feed;
+use older::Introduction;
 
 /// An upstream that has been greeted and can be called.
 #[derive(Debug)]
 pub struct Bridged {
     pub connection: Connection,
     pub profile: Arc<Profile>,
+    /// The changes a newer server tells of; an older one tells them unasked.
+    pub feed: Option<Feed>,
 }
 
-/// What an upstream said of itself in its answer to `initialize`.
+/// Longest wait for an upstream to take a subscription, or to let go of it.
+const SUBSCRIBE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+impl Bridged {
+    /// A request of the hub's own, and its response.
+    pub async fn request(&self, method: &str, params: Option<&str>, limit: Duration) -> Result<Message, CallError> {
+        match self.profile.speaks {
+            Speaks::Legacy(_) => self.connection.request(method, params, limit).await,
+            Speaks::Modern => {
+                let params = Introduction::of_hub().put_on(params, None);
+                self.connection.request(method, params.as_deref(), limit).await
+            }
+        }
+    }
+
+    /// Asks to be told when a resource changes, or no more. Answers whether that was taken.
+    pub async fn subscribe(&self, uri: &str, on: bool) -> bool {
+        if let Some(feed) = &self.feed {
+            return feed.subscribe(vec![uri.to_owned()], on).await;
+        }
+        let method = if on { "resources/subscribe" } else { "resources/unsubscribe" };
+        let params = json!({ "uri": uri }).to_string();
+        let answer = self.connection.request(method, Some(&params), SUBSCRIBE_WAIT_MAX).await;
+        answer.is_ok_and(|answer| answer.result().is_some())
+    }
+}
+
+/// The revision an upstream agreed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// One that opens with `initialize`.
+    Legacy(Revision),
+    /// 2026-07-28.
+    Modern,
+}
+
+impl Speaks {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Speaks::Legacy(revision) => revision.as_str(),
+            Speaks::Modern => MODERN,
+        }
+    }
+}
+
+/// What an upstream said of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    pub revision: Revision,
-    /// The whole `InitializeResult`.
+    pub speaks: Speaks,
+    /// The whole `InitializeResult`; of a newer server, what it would be.
     pub result: Value,
 }
 
 impl Profile {
+    pub fn is_modern(&self) -> bool {
+        self.speaks == Speaks::Modern
+    }
+
+    /// Can this client be sent what the upstream says, as it says it?
+    pub fn is_newer_than(&self, client: Revision) -> bool {
+        match self.speaks {
+            Speaks::Legacy(revision) => revision > client,
+            Speaks::Modern => true,
+        }
+    }
+
     /// Does the upstream have this capability, such as `["resources", "subscribe"]`?
     pub fn can(&self, path: &[&str]) -> bool {
         let mut at = &self.result["capabilities"];
@@ -47,7 +123,13 @@ impl Profile {
     pub fn answer(&self, revision: Revision, offer: Offer) -> String {
         let mut result = self.result.clone();
         result["protocolVersion"] = revision.as_str().into();
-        result["capabilities"] = self.capabilities(offer);
+        let mut capabilities = self.capabilities(offer);
+        // The experimental tasks of 2025-11-25 are between two that speak it, and the process has no other client.
+        let both = revision == Revision::V2025_11_25 && self.speaks == Speaks::Legacy(revision);
+        if let Some(tasks) = self.result["capabilities"].get("tasks").filter(|_| both && offer == Offer::Everything) {
+            capabilities["tasks"] = tasks.clone();
+        }
+        result["capabilities"] = capabilities;
         result.to_string()
     }
 
@@ -55,7 +137,6 @@ impl Profile {
     pub fn capabilities(&self, offer: Offer) -> Value {
         let mut all = self.result["capabilities"].clone();
         if let Some(capabilities) = all.as_object_mut() {
-            // The experimental tasks of 2025-11-25 need ownership that is not checked here.
             capabilities.remove("tasks");
             if offer != Offer::Everything {
                 capabilities.remove("experimental");
@@ -144,7 +225,7 @@ mod tests {
             "capabilities": {"tools": {"listChanged": true}, "resources": {"subscribe": true}, "tasks": {},
                              "logging": {}, "experimental": {"e": {}}}
         });
-        let profile = Profile { revision: Revision::V2025_06_18, result };
+        let profile = Profile { speaks: Speaks::Legacy(Revision::V2025_06_18), result };
         let answer = |offer| -> Value {
             serde_json::from_str(&profile.answer(Revision::V2024_11_05, offer)).expect("it was just printed")
         };

@@ -13,9 +13,6 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-/// How long a state may be carried about.
-pub const AGE_MAX: Duration = Duration::from_secs(600);
-
 /// Seals and opens states; one per process.
 pub struct Sealer(RandomizedNonceKey);
 
@@ -26,7 +23,7 @@ pub struct State {
     pub call: u64,
     /// The round of questions that this state belongs to.
     pub round: u32,
-    /// The upstream's own state, where it has one.
+    /// The upstream's own state, where it has one, as JSON.
     pub inner: Option<String>,
     expires: u64,
 }
@@ -54,8 +51,16 @@ impl Sealer {
         RandomizedNonceKey::new(&AES_256_GCM, &key).ok().map(Sealer)
     }
 
-    pub fn seal(&self, call: u64, round: u32, inner: Option<String>, binding: Binding) -> Option<String> {
-        let expires = now() + AGE_MAX.as_secs();
+    /// Seals a state that may be carried about for `age`.
+    pub fn seal(
+        &self,
+        call: u64,
+        round: u32,
+        inner: Option<String>,
+        age: Duration,
+        binding: Binding,
+    ) -> Option<String> {
+        let expires = now() + age.as_secs();
         let mut bytes = serde_json::to_vec(&State { call, round, inner, expires }).ok()?;
         let nonce = self.0.seal_in_place_append_tag(Aad::from(binding.digest()), &mut bytes).ok()?;
         let mut sealed = nonce.as_ref().to_vec();
@@ -102,7 +107,7 @@ mod tests {
     #[test]
     fn p40_a_state_opens_for_its_own_call_only() {
         let sealer = Sealer::new().unwrap();
-        let sealed = sealer.seal(7, 2, Some("inner".into()), BINDING).unwrap();
+        let sealed = sealer.seal(7, 2, Some("inner".into()), Duration::from_secs(60), BINDING).unwrap();
         let opened = sealer.open(&sealed, BINDING).unwrap();
         assert_eq!((opened.call, opened.round, opened.inner.as_deref()), (7, 2, Some("inner")));
         let others = [

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::wire::{
     Message,
     envelope::{KEYS, SERVER_INFO},
-    message::{self, Body, INVALID_PARAMS},
+    message::{self, INVALID_PARAMS},
     object::Object,
 };
 
@@ -44,10 +44,18 @@ pub fn to_legacy(request: &Message) -> Option<Message> {
             rest => edit.set("_meta", rest),
         };
     }
-    match message::read_upstream(request.with_params(&edit.apply())) {
-        Ok(Body::One(message)) => Some(message),
-        _ => None,
-    }
+    message::one(request.with_params(&edit.apply()))
+}
+
+/// A retry with the state that the upstream itself gave.
+pub fn with_state(request: &Message, state: Option<&str>) -> Option<Message> {
+    let params = Object::read(request.params()?)?;
+    let mut edit = params.edit();
+    match state {
+        Some(state) => edit.set("requestState", state),
+        None => edit.remove("requestState"),
+    };
+    message::one(request.with_params(&edit.apply()))
 }
 
 /// An older server's result as 2026-07-28 demands it.
@@ -127,7 +135,7 @@ pub fn question(method: &str, params: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::message::read_client;
+    use crate::wire::message::{Body, read_client};
 
     #[test]
     fn p5_a_request_loses_its_envelope_and_nothing_else() {

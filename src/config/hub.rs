@@ -58,6 +58,10 @@ impl<'a> Reader<'a> {
                 "connections_max" => set(&mut limits.connections_max, self.count(&field, 1..=MANY)),
                 "streams_max" => set(&mut limits.streams_max, self.count(&field, 1..=MANY)),
                 "queue_max" => set(&mut limits.queue_max, self.count(&field, 0..=MANY)),
+                "answer_timeout" => {
+                    let range = Duration::from_secs(1)..=day;
+                    set(&mut limits.answer_timeout, self.duration(&field, Zero::Refused, range));
+                }
                 "starts_max" => set(&mut limits.starts_max, self.count(&field, 1..=1024)),
                 _ => self.unknown(&field, Section::Limits),
             }

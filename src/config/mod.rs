@@ -104,6 +104,8 @@ pub struct Limits {
     pub streams_max: usize,
     /// Calls that wait, per upstream, for it to start.
     pub queue_max: usize,
+    /// How long a client may take to answer what a server asks in mid call.
+    pub answer_timeout: Duration,
     /// Children starting at once: interpreters that start together starve each other.
     pub starts_max: usize,
 }
@@ -121,6 +123,7 @@ impl Default for Limits {
             connections_max: 25_000,
             streams_max: 10_000,
             queue_max: 1024,
+            answer_timeout: Duration::from_secs(10 * 60),
             starts_max: 4,
         }
     }
@@ -207,6 +210,7 @@ pub struct UpstreamConfig {
     pub stop_timeout: Duration,
     /// `false`: at a change the old process stops before the new one starts.
     pub overlap: bool,
+    pub era: Era,
     /// `true`: a line on stdout that is not JSON is a failure.
     pub strict_stdout: bool,
     /// `true`: an error tells callers the last lines of stderr too.
@@ -236,6 +240,7 @@ impl UpstreamConfig {
             idle_timeout: Duration::from_secs(30 * 60),
             stop_timeout: Duration::from_secs(5),
             overlap: true,
+            era: Era::default(),
             strict_stdout: false,
             expose_errors: false,
             restart: Restart::default(),
@@ -308,6 +313,16 @@ pub enum Isolation {
     Call,
     /// One for all.
     Shared,
+}
+
+/// What a server speaks: revisions that open with `initialize`, or one without sessions (from 2026-07-28).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Era {
+    /// It is asked, on a process that is thrown away if it turns out to be older.
+    #[default]
+    Auto,
+    Legacy,
+    Modern,
 }
 
 /// When the first process starts.

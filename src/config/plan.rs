@@ -139,6 +139,7 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
         idle_timeout,
         stop_timeout,
         overlap,
+        era,
         strict_stdout,
         expose_errors,
         restart,
@@ -153,6 +154,7 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
         || *inherit_env != old.inherit_env
         || *cwd != old.cwd
         || *isolation != old.isolation
+        || *era != old.era
         || *strict_stdout != old.strict_stdout
         || *unavailable != old.unavailable;
     // What the hub alone looks at.
@@ -182,7 +184,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{Bind, InheritEnv, Isolation, Start, Text};
+    use super::super::{Bind, Era, InheritEnv, Isolation, Start, Text};
     use super::*;
 
     fn time() -> UpstreamConfig {
@@ -206,6 +208,7 @@ mod tests {
         check(Change::Process, |u| u.inherit_env = InheritEnv::All);
         check(Change::Process, |u| u.cwd = "/y".into());
         check(Change::Process, |u| u.isolation = Isolation::Shared);
+        check(Change::Process, |u| u.era = Era::Legacy);
         check(Change::Process, |u| u.strict_stdout = true);
         check(Change::Process, |u| u.unavailable = Some("X is not set".into()));
         check(Change::InPlace, |u| u.required = false);

@@ -15,7 +15,7 @@ use toml::de::DeTable;
 use super::expand::{Text, is_variable};
 use super::keys::{self, Section};
 use super::value::{Field, Reader, Zero, set};
-use super::{InheritEnv, Isolation, Restart, Start, UpstreamConfig, lint};
+use super::{Era, InheritEnv, Isolation, Restart, Start, UpstreamConfig, lint};
 
 /// As written; `None` is "not said".
 #[derive(Default, Clone)]
@@ -35,6 +35,7 @@ pub(super) struct UpstreamFile {
     idle_timeout: Option<Duration>,
     stop_timeout: Option<Duration>,
     overlap: Option<bool>,
+    era: Option<Era>,
     strict_stdout: Option<bool>,
     expose_errors: Option<bool>,
     restart: RestartFile,
@@ -108,6 +109,7 @@ impl<'a> Reader<'a> {
                 "idle_timeout" => file.idle_timeout = self.duration(&field, Zero::Allowed, MOMENT..=DAY * 30),
                 "stop_timeout" => file.stop_timeout = self.duration(&field, Zero::Allowed, MOMENT..=HOUR),
                 "overlap" => file.overlap = self.switch(&field),
+                "era" => file.era = self.word(&field, &ERA),
                 "strict_stdout" => file.strict_stdout = self.switch(&field),
                 "expose_errors" => file.expose_errors = self.switch(&field),
                 "restart" => file.restart = self.restart(&field),
@@ -220,6 +222,7 @@ impl<'a> Reader<'a> {
         set(&mut config.idle_timeout, file.idle_timeout);
         set(&mut config.stop_timeout, file.stop_timeout);
         set(&mut config.overlap, file.overlap);
+        set(&mut config.era, file.era);
         set(&mut config.strict_stdout, file.strict_stdout);
         set(&mut config.expose_errors, file.expose_errors);
         config.restart = self.restart_complete(file.restart, field);
@@ -250,6 +253,8 @@ impl<'a> Reader<'a> {
 const ISOLATION: [(&str, Isolation); 3] =
     [("session", Isolation::Session), ("call", Isolation::Call), ("shared", Isolation::Shared)];
 
+const ERA: [(&str, Era); 3] = [("auto", Era::Auto), ("legacy", Era::Legacy), ("modern", Era::Modern)];
+
 /// `folder/.` is `folder`: what is shown and compared should not depend on how it was put.
 fn tidy(folder: &Path, path: &str) -> std::path::PathBuf {
     folder.join(path).components().collect()
@@ -276,6 +281,7 @@ impl UpstreamFile {
             idle_timeout: self.idle_timeout.or(defaults.idle_timeout),
             stop_timeout: self.stop_timeout.or(defaults.stop_timeout),
             overlap: self.overlap.or(defaults.overlap),
+            era: self.era.or(defaults.era),
             strict_stdout: self.strict_stdout.or(defaults.strict_stdout),
             expose_errors: self.expose_errors.or(defaults.expose_errors),
             restart: RestartFile {

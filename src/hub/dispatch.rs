@@ -1,7 +1,4 @@
-//! What each message of a client does.
-//!
-//! Some things the hub settles itself, because they are between it and the client, or because several clients
-//! share one upstream and their wishes have to be brought together. Everything else is forwarded as it came.
+//! What each message of a client does: the hub [settles](super::settle) it, or forwards it.
 
 use std::{
     sync::Arc,
@@ -13,30 +10,27 @@ use futures_util::future::poll_immediate;
 use tokio::sync::mpsc;
 
 use super::{
-    audience::{Wish, level_of, uri_of},
+    crossing::{Crossing, Next},
     isolation::{Seat, seat},
     routes::Route,
     session::{Busy, Session, Waiting},
+    settle::{notify, settle},
     upstream::Unavailable,
 };
 use crate::{
     bridge::Bridged,
-    config::Isolation,
     link::connection::{CallError, EVENTS_MAX, Event, Reply},
-    wire::{
-        Id, Kind, Message,
-        message::{self, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND},
-    },
+    wire::{Id, Kind, Message, message},
 };
 
 /// Progress renews a call's deadline, up to this many times `request_timeout` in all.
 const RENEWALS_MAX: u32 = 10;
-/// Longest wait for an upstream to settle a wish of a client.
-const SETTLE_MAX: Duration = Duration::from_secs(30);
 
 /// The requests of one POST, under way.
 pub struct Calls {
     events: mpsc::Receiver<Event>,
+    /// Its other end, which the calls under way keep open.
+    to: mpsc::WeakSender<Event>,
     /// Cancel what is unfinished when they are dropped. They go before the seat, so that it knows.
     replies: Vec<Reply>,
     seat: Option<Seat>,
@@ -44,8 +38,10 @@ pub struct Calls {
     waiting: Option<Waiting>,
     session: Arc<Session>,
     route: Arc<Route>,
+    /// Where the client's revision and the upstream's differ.
+    crossing: Crossing,
     /// Requests without a final event.
-    open: Vec<Id>,
+    open: Vec<Message>,
     asked: Vec<u64>,
     limit: Duration,
     deadline: Instant,
@@ -69,7 +65,7 @@ pub async fn dispatch(
 ) -> Result<Option<Calls>, Unavailable> {
     session.touch();
     let alone = messages.len() == 1;
-    let requests: Vec<Id> = messages.iter().filter_map(|message| request_id(message).cloned()).collect();
+    let requests: Vec<Message> = messages.iter().filter(|message| request_id(message).is_some()).cloned().collect();
     if requests.is_empty() {
         for message in &messages {
             notify(route, session, message).await;
@@ -80,11 +76,13 @@ pub async fn dispatch(
     let (now, limit) = (Instant::now(), route.config.request_timeout);
     let mut calls = Calls {
         events,
+        to: to.downgrade(),
         replies: Vec::with_capacity(requests.len()),
         seat: None,
         waiting: None,
         session: session.clone(),
         route: route.clone(),
+        crossing: Crossing::new(session, route),
         open: requests,
         asked: Vec::new(),
         limit,
@@ -120,140 +118,8 @@ fn request_id(message: &Message) -> Option<&Id> {
     (message.kind() == Kind::Request).then(|| message.id())?
 }
 
-fn unavailable_response(id: &Id, unavailable: &Unavailable) -> Bytes {
+pub fn unavailable_response(id: &Id, unavailable: &Unavailable) -> Bytes {
     message::error_response(Some(id), message::INTERNAL_ERROR, &unavailable.to_string(), None)
-}
-
-/// A request that the hub answers itself.
-async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -> Option<Event> {
-    let id = message.id()?;
-    let done = || Event::Response(message::response(id, "{}"));
-    let error = |code, why: &str| Event::Response(message::error_response(Some(id), code, why, None));
-    let keeps_own = session.own.load().is_some() || route.config.isolation == Isolation::Session;
-    match message.method() {
-        "ping" => Some(done()),
-        // A process that was started now would be greeted without the client's own words (2024-11-05).
-        _ if session.greeting().is_none() => {
-            Some(error(INVALID_REQUEST, "the session is not initialized; `initialize` comes first"))
-        }
-        "initialize" => Some(error(INVALID_REQUEST, "the session is initialized already")),
-        method if method.starts_with("tasks/") => Some(error(METHOD_NOT_FOUND, "tasks are not offered here")),
-        "logging/setLevel" => {
-            let Some(level) = level_of(message) else {
-                return Some(error(INVALID_PARAMS, "`level` must be one of the eight levels of RFC 5424"));
-            };
-            if route.config.isolation == Isolation::Call && !keeps_own {
-                return Some(error(METHOD_NOT_FOUND, "each call may meet another process: there is no level to keep"));
-            }
-            if keeps_own {
-                session.set_level(level);
-                return None;
-            }
-            let before = route.audience.level();
-            let shared = match able(route, session, &["logging"]).await {
-                Ok(Some(shared)) => shared,
-                Ok(None) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no logging")),
-                Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
-            };
-            session.set_level(level);
-            match route.audience.level() {
-                Some(now) if before != Some(now) => {
-                    let params = format!(r#"{{"level":"{}"}}"#, now.as_str());
-                    Some(relay(&shared, id, "logging/setLevel", &params).await)
-                }
-                _ => Some(done()),
-            }
-        }
-        method @ ("resources/subscribe" | "resources/unsubscribe") => {
-            let on = method == "resources/subscribe";
-            let Some(uri) = uri_of(message) else { return Some(error(INVALID_PARAMS, "`uri` must be a string")) };
-            if route.config.isolation == Isolation::Call && !keeps_own {
-                return Some(error(
-                    METHOD_NOT_FOUND,
-                    "each call may meet another process: none could be subscribed to",
-                ));
-            }
-            if keeps_own {
-                session.subscribe(&uri, on);
-                return None;
-            }
-            let shared = match able(route, session, &["resources", "subscribe"]).await {
-                Ok(Some(shared)) => shared,
-                Ok(None) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
-                Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
-            };
-            if route.audience.subscribe(session, &uri, on) == Wish::Settled {
-                return Some(done());
-            }
-            let params = serde_json::json!({ "uri": uri }).to_string();
-            let answer = relay(&shared, id, method, &params).await;
-            let refused = |bytes: &Bytes| memchr::memmem::find(bytes, b"\"error\"").is_some();
-            if on && matches!(&answer, Event::Response(bytes) if refused(bytes)) {
-                route.audience.subscribe(session, &uri, false);
-            }
-            Some(answer)
-        }
-        _ => None,
-    }
-}
-
-/// The process that everybody shares, if there is one and it can do this. A pool has none, and starts none.
-async fn able(
-    route: &Route,
-    session: &Arc<Session>,
-    capability: &[&str],
-) -> Result<Option<Arc<Bridged>>, Unavailable> {
-    if route.config.isolation != Isolation::Shared {
-        return Ok(None);
-    }
-    let shared = seat(route, session).await?.bridged().clone();
-    Ok(Some(shared).filter(|shared| shared.profile.can(capability)))
-}
-
-/// A request of the hub's own, whose answer is the client's too.
-async fn relay(shared: &Bridged, id: &Id, method: &str, params: &str) -> Event {
-    match shared.connection.request(method, Some(params), SETTLE_MAX).await {
-        Ok(answer) => Event::Response(answer.with_id(id, None)),
-        Err(error) => Event::Failed { id: id.clone(), error },
-    }
-}
-
-/// A notification or a response of the client.
-async fn notify(route: &Arc<Route>, session: &Arc<Session>, message: &Message) {
-    if message.kind() == Kind::Response {
-        if let Some((bridged, number)) = message.id().and_then(|id| session.answered(id)) {
-            bridged.connection.answer(number, message).await;
-        }
-        return;
-    }
-    let member = |name| {
-        let [value] = message.param([name]).ok()?;
-        Id::read(value?.get())
-    };
-    match message.method() {
-        // Ours was sent with the handshake.
-        "notifications/initialized" => {}
-        "notifications/cancelled" => {
-            let Some(id) = member("requestId") else { return };
-            let reason = "the client cancelled the request";
-            // In this order, or a request on its way from the one to the other would miss it.
-            session.cancel_waiting(&id);
-            for bridged in session.in_use() {
-                bridged.connection.cancel(session.key, &id, reason);
-            }
-        }
-        "notifications/progress" => {
-            let asked = member("progressToken").and_then(|token| session.ask_with_token(token.as_u64()?));
-            if let Some((bridged, number)) = asked {
-                bridged.connection.ask_progress(number, message);
-            }
-        }
-        method => match session.own.load_full() {
-            Some(own) => drop(own.connection.notify(message.bytes().clone()).await),
-            // What one client says of itself means nothing to a process that others use too.
-            None => tracing::debug!(upstream = %route.name, method, "a notification was not passed on"),
-        },
-    }
 }
 
 impl Calls {
@@ -268,7 +134,7 @@ impl Calls {
             return Ok(Ok(Forwarded::Cancelled));
         }
         self.route.serving.count_call();
-        let mut sent = bridged.connection.call(message, self.session.caller(), to).await;
+        let mut sent = self.send(message, &bridged, to).await;
         let lost = matches!(sent, Err(CallError::Lost { .. }));
         if lost && self.replies.is_empty() && !self.session.ended.is_cancelled() {
             // The process ended this instant, and nothing of the call has left us.
@@ -277,7 +143,7 @@ impl Calls {
                 Some(bridged) => bridged,
                 None => return Ok(Ok(Forwarded::Cancelled)),
             };
-            sent = bridged.connection.call(message, self.session.caller(), to).await;
+            sent = self.send(message, &bridged, to).await;
         }
         Ok(sent.map(|reply| {
             // Dropped, the reply tells the process, in case it was cancelled in between.
@@ -287,6 +153,11 @@ impl Calls {
             self.replies.push(reply);
             Forwarded::Sent
         }))
+    }
+
+    async fn send(&self, message: &Message, bridged: &Bridged, to: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
+        let (other, caller) = self.crossing.request(message, bridged)?;
+        bridged.connection.call(other.as_ref().unwrap_or(message), caller, to).await
     }
 
     /// The connection of these calls; none where the client cancels the request before there is one.
@@ -319,7 +190,8 @@ impl Calls {
         if let Some(seat) = poll_immediate(&mut seat).await {
             return seat.map(Some);
         }
-        let waiting = self.waiting.get_or_insert_with(|| session.waits(&self.open));
+        let open: Vec<Id> = self.open.iter().filter_map(|request| request.id().cloned()).collect();
+        let waiting = self.waiting.get_or_insert_with(|| session.waits(&open));
         tokio::select! {
             seat = seat => seat.map(Some),
             () = waiting.cancelled(id) => Ok(None),
@@ -345,42 +217,94 @@ impl Calls {
 
     /// The next event; none after the last final one, or when the calls were cancelled.
     pub async fn next(&mut self) -> Option<Event> {
-        if self.open.is_empty() {
-            return None;
+        loop {
+            if self.open.is_empty() {
+                return None;
+            }
+            let open = &self.open;
+            let method_of = |id: &Id| request_of(open, Some(id)).map_or_else(String::new, |r| r.method().to_owned());
+            let event = tokio::select! {
+                biased;
+                next = self.crossing.next(method_of), if self.crossing.is_busy() => match next {
+                    Next::Event(event) => return Some(self.seen(event)),
+                    Next::Sent(reply) => {
+                        self.replies.push(reply);
+                        continue;
+                    }
+                    Next::Cancelled(id) => {
+                        self.finish(Some(&id));
+                        continue;
+                    }
+                    Next::Retry(id, answers, state, to) => {
+                        self.renew();
+                        if let (Some(request), Some(bridged)) = (request_of(&self.open, Some(&id)), self.seat.as_ref()) {
+                            self.crossing.retry(request, &answers, state.as_deref(), bridged.bridged(), to);
+                        }
+                        continue;
+                    }
+                },
+                event = self.events.recv() => event?,
+                () = self.session.ended.cancelled() => return self.session_ended(),
+                () = tokio::time::sleep_until(self.deadline.into()) => return self.time_out(),
+            };
+            let Some(event) = self.across(event) else { continue };
+            return Some(self.seen(event));
         }
-        let event = tokio::select! {
-            biased;
-            event = self.events.recv() => event?,
-            () = self.session.ended.cancelled() => return self.session_ended(),
-            () = tokio::time::sleep_until(self.deadline.into()) => return self.time_out(),
+    }
+
+    /// The event as its client is to see it; none where something else comes first.
+    fn across(&mut self, event: Event) -> Option<Event> {
+        let Event::Response(bytes) = event else { return Some(event) };
+        let Some(bridged) = self.seat.as_ref().map(|seat| seat.bridged().clone()) else {
+            return Some(Event::Response(bytes));
         };
+        let id = response_id(&self.open, &bytes);
+        let Some(request) = request_of(&self.open, id.as_ref()).cloned() else { return Some(Event::Response(bytes)) };
+        let (to, events) = (&mut self.to, &mut self.events);
+        self.crossing.response(&request, bytes, &bridged, || {
+            to.upgrade().unwrap_or_else(|| {
+                // All of this POST is answered but this one. What was said stays to be read.
+                let mut said = Vec::new();
+                while let Ok(event) = events.try_recv() {
+                    said.push(event);
+                }
+                let (new, from) = mpsc::channel(EVENTS_MAX + said.len());
+                said.into_iter().for_each(|event| drop(new.try_send(event)));
+                (*to, *events) = (new.downgrade(), from);
+                new
+            })
+        })
+    }
+
+    /// Keeps in mind what an event says of the calls.
+    fn seen(&mut self, event: Event) -> Event {
         match &event {
             Event::Response(bytes) => {
-                let id = match self.open.as_slice() {
-                    [only] => Some(only.clone()),
-                    // Only a batch has to look whose answer it is.
-                    _ => match message::read_upstream(bytes.clone()) {
-                        Ok(message::Body::One(message)) => message.id().cloned(),
-                        _ => None,
-                    },
-                };
+                let id = response_id(&self.open, bytes);
                 self.finish(id.as_ref());
             }
             Event::Failed { id, .. } => {
-                let id = id.clone();
                 self.route.serving.count_error();
-                self.finish(Some(&id));
+                self.finish(Some(id));
             }
             Event::Progress(_) => self.deadline = (Instant::now() + self.limit).min(self.last_deadline),
-            Event::Ask(ask) => self.asked.push(ask.number),
-            Event::Log(_) | Event::Withdrawn { .. } => {}
+            Event::Ask(ask) => {
+                self.asked.push(ask.number);
+                self.extend();
+            }
+            Event::Log(_) | Event::Withdrawn { .. } | Event::Notice(_) => {}
         }
-        Some(event)
+        event
+    }
+
+    /// How long the client may take to answer a question.
+    pub fn answer_timeout(&self) -> Duration {
+        self.route.serving.engine.limits.load().answer_timeout
     }
 
     /// Gives the call more time: its client was asked something.
-    pub fn extend(&mut self, by: Duration) {
-        let until = Instant::now() + by + self.limit;
+    fn extend(&mut self) {
+        let until = Instant::now() + self.answer_timeout() + self.limit;
         self.deadline = self.deadline.max(until);
         self.last_deadline = self.last_deadline.max(until);
     }
@@ -392,21 +316,21 @@ impl Calls {
     }
 
     fn finish(&mut self, id: Option<&Id>) {
-        if let Some(at) = self.open.iter().position(|open| Some(open) == id) {
+        if let Some(at) = self.open.iter().position(|open| open.id() == id) {
             self.open.swap_remove(at);
         }
     }
 
     /// Whoever still reads hears why there is no answer.
     fn session_ended(&mut self) -> Option<Event> {
-        let id = self.open.pop()?;
+        let id = self.open.pop()?.id().cloned()?;
         self.route.serving.count_error();
         let name: Arc<str> = self.route.name.as_str().into();
         Some(Event::Failed { id, error: CallError::Ended { name, why: self.session.why() } })
     }
 
     fn time_out(&mut self) -> Option<Event> {
-        let id = self.open.pop()?;
+        let id = self.open.pop()?.id().cloned()?;
         self.route.serving.count_error();
         let name: Arc<str> = self.route.name.as_str().into();
         if self.open.is_empty() {
@@ -426,8 +350,21 @@ impl Drop for Calls {
             self.session.used(&bridged);
             // Before the seat, which wants to know whether the process is still busy.
             self.replies.clear();
+            self.crossing.unanswered().for_each(|ask| bridged.connection.retract(ask));
             self.asked.retain(|ask| !bridged.connection.is_asking(*ask));
             self.session.forget_asks(&self.asked, &bridged);
         }
     }
+}
+
+/// Whose response this is. Only where several are open one has to look.
+fn response_id(open: &[Message], bytes: &Bytes) -> Option<Id> {
+    match open {
+        [only] => only.id().cloned(),
+        _ => message::one(bytes.clone())?.id().cloned(),
+    }
+}
+
+fn request_of<'a>(open: &'a [Message], id: Option<&Id>) -> Option<&'a Message> {
+    open.iter().find(|request| request.id() == id)
 }

@@ -8,14 +8,14 @@ use super::engine::Engine;
 use crate::{
     bridge::{
         Bridged,
-        handshake::{HandshakeError, Hello, greet},
+        feed::{Feed, Hear},
+        handshake::{Greeting, HandshakeError, meet},
     },
     config::{Name, UpstreamConfig},
     link::{
         connection::{Attribution, CallError, Connection, ConnectionWatch},
         process::{self, Exit, Process, ProcessSpec},
     },
-    wire::Message,
 };
 
 /// How often a process that let a call time out is asked for a sign of life, and how long each time.
@@ -23,6 +23,8 @@ const PROBES: u32 = 3;
 const PROBE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for the cause of a death during the start, which is worth more than a moment.
 const OBITUARY_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Patience before each harder way of stopping a process that only had to say what it speaks.
+const PROBE_STOP_MAX: Duration = Duration::from_millis(500);
 /// Lines of stderr that accompany an error.
 pub const STDERR_LINES: usize = 50;
 
@@ -50,7 +52,9 @@ pub struct StartSpec {
     pub config: Arc<UpstreamConfig>,
     pub engine: Arc<Engine>,
     pub attribution: Attribution,
-    pub hello: Hello,
+    pub greeting: Greeting,
+    /// Who hears what the process says to no call in particular.
+    pub hear: Hear,
     /// Told of the process before it is greeted.
     pub spawned: Box<dyn FnOnce(Process)>,
     /// Owns the wait for a process that did not get ready.
@@ -84,17 +88,19 @@ async fn stopped(process: &Process, engine: &Engine) -> Exit {
     }
 }
 
-/// Starts and greets a process. Runs on the main thread, which forks.
-pub async fn start(
-    spec: StartSpec,
-    unsolicited: impl Fn(Message) + Send + Sync + 'static,
-) -> Result<(Arc<Bridged>, Instance), StartError> {
+/// Starts and greets a process; none where it was to be found out what it speaks, and it turned out to be older: then
+/// it is gone, and has to be started again. Runs on the main thread, which forks.
+pub async fn start(spec: StartSpec) -> Result<Option<(Arc<Bridged>, Instance)>, StartError> {
     let config = &spec.config;
     let starts = spec.engine.starts.load_full();
     let _permit = starts.acquire_owned().await;
     let io = spec.engine.workers.pick().await;
     let limits = spec.engine.limits.load_full();
-    let process_spec = process_spec(&spec.name, config, &spec.engine, limits.message_bytes_max);
+    let mut process_spec = process_spec(&spec.name, config, &spec.engine, limits.message_bytes_max);
+    if matches!(spec.greeting, Greeting::Ask) {
+        // One that is thrown away has nothing to finish.
+        process_spec.stop_timeout = process_spec.stop_timeout.min(PROBE_STOP_MAX);
+    }
     let (process, link) = process::spawn(&process_spec, &io).map_err(|error| StartError {
         public: error.for_clients().to_owned(),
         full: error.to_string(),
@@ -110,8 +116,10 @@ pub async fn start(
     };
     let name: Arc<str> = spec.name.as_str().into();
     let calls_max = limits.calls_in_flight_max;
-    let connection = Connection::open(name, link, &io, calls_max, spec.attribution, unsolicited, obituary);
-    let greeted = greet(&connection, &spec.hello, config.start_timeout).await;
+    let hear = spec.hear.clone();
+    let unsolicited = move |message| hear(message);
+    let connection = Connection::open(name.clone(), link, &io, calls_max, spec.attribution, unsolicited, obituary);
+    let greeted = meet(&connection, &spec.greeting, &name, config.start_timeout).await;
     if let Err(HandshakeError::Call(CallError::Lost { .. })) = &greeted {
         let _ = tokio::time::timeout(OBITUARY_WAIT_MAX, process.exited()).await;
     }
@@ -122,7 +130,12 @@ pub async fn start(
                 format!("{} before it was ready", exit.map_or_else(|| why.to_string(), |exit| exit.to_string()))
             }
             HandshakeError::Call(CallError::Timeout { limit, .. }) => {
-                format!("did not answer `initialize` within {limit:?} (start_timeout)")
+                let asked = match spec.greeting {
+                    Greeting::Legacy(_) => "`initialize`",
+                    Greeting::Modern => "`server/discover`",
+                    Greeting::Ask => "`server/discover` or `initialize`",
+                };
+                format!("did not answer {asked} within {limit:?} (start_timeout)")
             }
             other => other.to_string(),
         };
@@ -136,8 +149,14 @@ pub async fn start(
         StartError { public: format!("{why}{shown}"), full: format!("{why}{last}"), stderr, refused }
     })?;
     guard.process = None;
-    let instance = Instance { process, watch: connection.watch() };
-    Ok((Arc::new(Bridged { connection, profile: Arc::new(profile) }), instance))
+    let Some(profile) = profile else {
+        // Before the next one starts: it may hold what only one can have.
+        stopped(&process, &spec.engine).await;
+        return Ok(None);
+    };
+    let watch = connection.watch();
+    let feed = profile.is_modern().then(|| Feed::start(watch.clone(), &profile.result["capabilities"], spec.hear, &io));
+    Ok(Some((Arc::new(Bridged { connection, profile: Arc::new(profile), feed }), Instance { process, watch })))
 }
 
 impl Instance {

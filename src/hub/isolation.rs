@@ -61,7 +61,7 @@ pub async fn seat(route: &Route, session: &Arc<Session>) -> Result<Seat, Unavail
     let mut later: Option<Arc<Route>> = None;
     loop {
         let route = later.as_deref().unwrap_or(route);
-        let seat = match route.config.isolation {
+        let seat = match route.isolation() {
             Isolation::Session => own(route, session).await.map(Seat::Kept),
             Isolation::Shared => shared(route).await.map(Seat::Kept),
             Isolation::Call => lease(route).await.map(Seat::Leased),
@@ -106,6 +106,10 @@ async fn own(route: &Route, session: &Arc<Session>) -> Result<Arc<Bridged>, Unav
         }
     }
     let bridged = connected?;
+    if bridged.profile.is_modern() {
+        // That was found out just now: it is everybody's.
+        return Ok(bridged);
+    }
     bring_up_to_date(&bridged, session).await;
     session.own.store(Some(bridged.clone()));
     // A DELETE may have come in between.
@@ -254,7 +258,8 @@ pub struct Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         // A process that may still be busy with a cancelled call would mix it into the next one.
-        if !self.bridged.connection.is_over() && !self.bridged.connection.is_busy() {
+        let shared = self.bridged.profile.is_modern();
+        if !shared && !self.bridged.connection.is_over() && !self.bridged.connection.is_busy() {
             self.pool.put(self.bridged.clone());
         }
     }

@@ -6,15 +6,20 @@
 //! Orders are sent with `do_send`: they may neither be lost nor overtake one another where callers fill a mailbox.
 
 pub mod audience;
+pub mod crossing;
 pub mod dispatch;
 pub mod engine;
 pub mod instance;
 pub mod isolation;
 pub mod lifecycle;
+pub mod marks;
 pub mod parking;
 pub mod replay;
+pub mod rounds;
 pub mod routes;
 pub mod session;
+pub mod settle;
+pub mod tasks;
 pub mod tether;
 pub mod upstream;
 
@@ -238,8 +243,7 @@ impl House {
         let Some(shared) = route.serving.connection.load_full().filter(|_| !orphans.is_empty()) else { return };
         tokio::spawn(async move {
             for uri in orphans {
-                let params = serde_json::json!({ "uri": uri }).to_string();
-                let _ = shared.connection.request("resources/unsubscribe", Some(&params), SWEEP * 10).await;
+                shared.subscribe(&uri, false).await;
             }
         });
     }
@@ -452,9 +456,7 @@ impl Hub {
         before.serving.successor.store(Some(child.route.clone()));
         self.publish();
         // Its lists may differ from what clients know. A session that keeps its process hears of it when it moves.
-        if let Some(profile) =
-            before.serving.profile.load_full().filter(|_| before.config.isolation == Isolation::Shared)
-        {
+        if let Some(profile) = before.serving.profile.load_full().filter(|_| before.isolation() == Isolation::Shared) {
             before.audience.all().iter().for_each(|session| session.announce_new_lists(&profile));
         }
         self.retire(name, number, old, drain, true, "was replaced by a changed configuration");

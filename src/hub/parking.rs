@@ -20,14 +20,10 @@ use tokio::sync::mpsc;
 
 use super::dispatch::Calls;
 use crate::{
-    bridge::{
-        Abilities,
-        ask::judge,
-        seal::{AGE_MAX, Sealer},
-    },
+    bridge::{Abilities, Speaks, ask::judge, content, seal::Sealer},
     link::connection::{Ask, Event},
     wire::{
-        Id, Message,
+        Id, Message, Revision,
         message::{self, Body},
     },
 };
@@ -190,7 +186,7 @@ impl Parked {
             return true;
         }
         self.round += 1;
-        self.deadline = Instant::now() + AGE_MAX;
+        self.deadline = Instant::now() + self.calls.answer_timeout();
         for watcher in std::mem::take(&mut self.watchers) {
             let _ = watcher.send(self.asked()).await;
         }
@@ -213,8 +209,6 @@ impl Parked {
         let _ = aws_lc_rs::rand::fill(&mut secret);
         let question = crate::bridge::shape::question(ask.message.method(), ask.message.params());
         self.open.push((URL_SAFE_NO_PAD.encode(secret), ask.number, question));
-        // An answer may take as long as a state is valid.
-        self.calls.extend(AGE_MAX);
     }
 
     async fn retry(&mut self, retry: Retry) {
@@ -223,15 +217,15 @@ impl Parked {
             return;
         }
         let Some(bridged) = self.calls.bridged().cloned() else { return };
-        let single_content = !bridged.profile.revision.primes();
-        for (key, result) in &retry.answers {
+        let revision = match bridged.profile.speaks {
+            Speaks::Legacy(revision) => revision,
+            Speaks::Modern => Revision::LATEST,
+        };
+        for (key, text) in &retry.answers {
             let Some(at) = self.open.iter().position(|(open, ..)| open == key) else { continue };
-            let (_, number, question) = self.open.swap_remove(at);
-            let result = match single_content && question.starts_with("{\"method\":\"sampling") {
-                true => single(result),
-                false => result.clone(),
-            };
-            if let Some(response) = answer(&result) {
+            let (_, number, _) = self.open.swap_remove(at);
+            let result = content::answer(text, revision);
+            if let Some(response) = answer(result.as_deref().unwrap_or(text)) {
                 bridged.connection.answer(number, &response).await;
             }
         }
@@ -260,7 +254,7 @@ impl Parked {
             Event::Log(message) => Some(Event::Log(message.clone())),
             Event::Response(bytes) => Some(Event::Response(bytes.clone())),
             Event::Failed { id, error } => Some(Event::Failed { id: id.clone(), error: error.clone() }),
-            Event::Ask(_) | Event::Withdrawn { .. } => None,
+            Event::Ask(_) | Event::Withdrawn { .. } | Event::Notice(_) => None,
         };
         for watcher in &self.watchers {
             if let Some(event) = copy(&event) {
@@ -276,18 +270,5 @@ fn answer(result: &str) -> Option<Message> {
     match message::read_upstream(bytes) {
         Ok(Body::One(message)) => Some(message),
         _ => None,
-    }
-}
-
-/// Before 2025-11-25 the content of a sampling result was one block, not a list.
-fn single(result: &str) -> String {
-    use crate::wire::object::Object;
-    let Some(object) = Object::read(result) else { return result.to_owned() };
-    let blocks = object
-        .get("content")
-        .and_then(|content| serde_json::from_str::<Vec<&serde_json::value::RawValue>>(content.get()).ok());
-    match blocks.as_deref() {
-        Some([only]) => object.edit().set("content", only.get()).apply(),
-        _ => result.to_owned(),
     }
 }

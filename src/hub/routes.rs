@@ -4,21 +4,22 @@
 //! a whole new table; kept names carry over the same `Arc<Route>`.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use super::{audience::Audience, engine::Engine, isolation::Pool, upstream::UpstreamHandle};
+use super::{
+    audience::Audience, engine::Engine, isolation::Pool, marks::Marks, tasks::TaskOwners, upstream::UpstreamHandle,
+};
 use crate::{
     bridge::{Bridged, Profile},
-    config::{Name, UpstreamConfig},
-    wire::envelope::ParamHeader,
+    config::{Isolation, Name, UpstreamConfig},
 };
 
 /// What a request may see of an upstream.
@@ -32,8 +33,20 @@ pub struct Route {
     pub audience: Arc<Audience>,
 }
 
+impl Route {
+    /// How callers are kept apart. What is configured is meant for servers that have sessions.
+    pub fn isolation(&self) -> Isolation {
+        match self.serving.modern.load(Ordering::Relaxed) {
+            true => Isolation::Shared,
+            false => self.config.isolation,
+        }
+    }
+}
+
 /// What an Upstream puts at its callers' disposal.
 pub struct Serving {
+    /// It is a newer server: nothing of it depends on who asks, and one process serves all.
+    pub modern: AtomicBool,
     /// Isolation `shared`: the connection.
     pub connection: ArcSwapOption<Bridged>,
     /// Isolation `call`: the connections to lease.
@@ -43,10 +56,13 @@ pub struct Serving {
     pub status: ArcSwap<UpstreamStatus>,
     /// What the operator should know beside the state, such as a new definition that did not start.
     pub notice: ArcSwapOption<String>,
-    /// The arguments of its tools that are repeated in headers.
+    /// What has to be known of its tools beforehand.
     pub marks: ArcSwapOption<Marks>,
     /// What serves in its place since it was replaced: for callers that still hold the old route.
     pub successor: ArcSwapOption<Route>,
+    /// Whose task each is (2026-07-28, extension tasks).
+    pub tasks: TaskOwners,
+    pub engine: Arc<Engine>,
     pub calls: AtomicU64,
     pub errors: AtomicU64,
 }
@@ -54,13 +70,16 @@ pub struct Serving {
 impl Serving {
     pub fn new(process_max: usize, engine: Arc<Engine>) -> Arc<Serving> {
         Arc::new(Serving {
+            modern: AtomicBool::new(false),
             connection: ArcSwapOption::empty(),
-            pool: Pool::new(process_max, engine),
+            pool: Pool::new(process_max, engine.clone()),
             profile: ArcSwapOption::empty(),
             status: ArcSwap::default(),
             notice: ArcSwapOption::empty(),
             marks: ArcSwapOption::empty(),
             successor: ArcSwapOption::empty(),
+            tasks: TaskOwners::default(),
+            engine,
             calls: AtomicU64::new(0),
             errors: AtomicU64::new(0),
         })
@@ -73,12 +92,6 @@ impl Serving {
     pub fn count_error(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// The arguments that an upstream's tools want repeated in headers, and when they were read.
-pub struct Marks {
-    pub read: Instant,
-    pub tools: HashMap<String, Vec<ParamHeader>>,
 }
 
 /// An upstream's state, in the words users see.

@@ -25,7 +25,7 @@ use super::{
     replay::{ReplayLimits, STANDALONE, Streams},
 };
 use crate::{
-    bridge::{Abilities, Bridged, Profile, handshake::Hello},
+    bridge::{Abilities, Bridged, Profile, handshake::Hello, older::Introduction},
     link::connection::Caller,
     wire::{
         Id, Message, Revision,
@@ -80,6 +80,8 @@ pub struct Greeting {
     pub revision: Revision,
     pub abilities: Abilities,
     pub hello: Hello,
+    /// What a newer server is told of the client with each request.
+    pub introduction: Introduction,
     /// `clientInfo.name`, for the status.
     pub client: String,
 }
@@ -170,6 +172,7 @@ impl Session {
         let greeting = Greeting {
             revision,
             abilities: Abilities::read(&params["capabilities"]),
+            introduction: Introduction::of_client(&params, revision),
             client: params["clientInfo"]["name"].as_str().unwrap_or("unnamed").chars().take(80).collect(),
             hello: Hello::of_client(params, revision),
         };
@@ -190,7 +193,7 @@ impl Session {
 
     pub fn caller(&self) -> Caller {
         // A client without sessions is judged when it is asked, so that it learns what it lacked.
-        Caller { key: self.key, askable: self.transport == Transport::Stateless || self.abilities().any() }
+        Caller { key: self.key, askable: self.transport == Transport::Stateless || self.abilities().any(), logs: true }
     }
 
     /// The streams, for as long as the lock is held.

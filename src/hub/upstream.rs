@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -24,8 +24,12 @@ use super::{
     tether::Tether,
 };
 use crate::{
-    bridge::{Bridged, handshake::Hello},
-    config::{Isolation, Name, Start, UpstreamConfig},
+    bridge::{
+        Bridged,
+        feed::Hear,
+        handshake::{Greeting, Hello},
+    },
+    config::{Era, Isolation, Name, Start, UpstreamConfig},
     link::{
         connection::{Attribution, ConnectionWatch},
         process::Process,
@@ -35,6 +39,8 @@ use crate::{
 
 /// How often idleness and retirement are looked at.
 const TICK: Duration = Duration::from_millis(250);
+/// How long an upstream that was asked is believed to open with `initialize`.
+const ERA_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// An upstream cannot be called now.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -103,11 +109,32 @@ pub struct Proved {
 #[derive(Message)]
 #[rtype(result = "()")]
 enum Told {
-    Spawned { number: u64, process: Process },
-    Started { number: u64, bridged: Arc<Bridged>, watch: ConnectionWatch },
-    StartFailed { number: u64, error: StartError },
-    GivenUp { number: u64 },
-    Lost { number: u64, asked: bool, why: String, stderr: Vec<String> },
+    Spawned {
+        number: u64,
+        process: Process,
+    },
+    Started {
+        number: u64,
+        bridged: Arc<Bridged>,
+        watch: ConnectionWatch,
+    },
+    /// It was asked what it speaks, and is to be started again for `initialize`.
+    Older {
+        number: u64,
+    },
+    StartFailed {
+        number: u64,
+        error: StartError,
+    },
+    GivenUp {
+        number: u64,
+    },
+    Lost {
+        number: u64,
+        asked: bool,
+        why: String,
+        stderr: Vec<String>,
+    },
 }
 
 /// What an Upstream is made from.
@@ -130,8 +157,10 @@ pub struct Upstream {
     life: Lifecycle,
     instances: HashMap<u64, Running>,
     last_instance: u64,
-    /// Callers of a shared upstream, until it is ready.
-    waiters: VecDeque<oneshot::Sender<Outcome>>,
+    /// Callers of a shared upstream until it is ready, and of any until it is known what it speaks.
+    waiters: VecDeque<Connect>,
+    /// Is it a newer server, and since when is that known?
+    modern: Option<(bool, Instant)>,
     /// Callers of the other isolations, until a process that is ending has made room.
     queue: VecDeque<Connect>,
     proving: bool,
@@ -213,12 +242,18 @@ impl UpstreamHandle {
 
 impl Upstream {
     pub fn new(spec: UpstreamSpec) -> Upstream {
+        let modern = match spec.config.era {
+            Era::Auto => None,
+            era => Some((era == Era::Modern, Instant::now())),
+        };
+        spec.serving.modern.store(spec.config.era == Era::Modern, Ordering::Relaxed);
         Upstream {
             life: Lifecycle::new(spec.config.restart.clone()),
             spec,
             instances: HashMap::new(),
             last_instance: 0,
             waiters: VecDeque::new(),
+            modern,
             queue: VecDeque::new(),
             proving: false,
             retiring: None,
@@ -230,8 +265,26 @@ impl Upstream {
         }
     }
 
+    /// How callers are kept apart. Until it is known what the upstream speaks they wait together.
     fn isolation(&self) -> Isolation {
-        self.spec.config.isolation
+        match self.modern {
+            Some((false, _)) => self.spec.config.isolation,
+            Some((true, _)) | None => Isolation::Shared,
+        }
+    }
+
+    /// Keeps in mind what the upstream speaks.
+    fn settle_era(&mut self, modern: Option<bool>) {
+        self.modern = modern.map(|modern| (modern, Instant::now()));
+        self.spec.serving.modern.store(modern == Some(true), Ordering::Relaxed);
+    }
+
+    /// An upgrade may have made a newer server of it. The other way round, a start fails.
+    fn doubt_era(&mut self) {
+        let old = self.modern.is_some_and(|(modern, since)| !modern && since.elapsed() > ERA_AGE_MAX);
+        if old && self.spec.config.era == Era::Auto && self.instances.is_empty() {
+            self.settle_era(None);
+        }
     }
 
     fn is_shared(&self) -> bool {
@@ -256,7 +309,7 @@ impl Upstream {
 
     /// Starts a process for those who wait for a shared one, if there are any and it may be.
     fn serve_waiters(&mut self, context: &mut Context<Self>) {
-        self.waiters.retain(|waiter| !waiter.is_closed());
+        self.waiters.retain(|connect| !connect.waiter.is_closed());
         let wanted = !self.waiters.is_empty() || self.wanted_anyway();
         if !self.is_shared() || !wanted || self.life.processes() > 0 || self.retiring.is_some() {
             return;
@@ -303,7 +356,7 @@ impl Upstream {
 
     fn refuse_waiters(&mut self, after: Option<Duration>) {
         let error = self.unavailable(after);
-        self.waiters.drain(..).for_each(|waiter| drop(waiter.send(Err(error.clone()))));
+        self.waiters.drain(..).for_each(|connect| drop(connect.waiter.send(Err(error.clone()))));
     }
 
     fn unavailable(&self, after: Option<Duration>) -> Unavailable {
@@ -323,13 +376,16 @@ impl Upstream {
         self.last_instance += 1;
         let number = self.last_instance;
         let session = caller.as_ref().and_then(|caller| caller.session.as_ref());
-        let (hello, attribution) = match self.isolation() {
-            Isolation::Session => {
+        let (greeting, attribution) = match (self.modern, self.isolation()) {
+            (None, _) => (Greeting::Ask, Attribution::Strangers),
+            (Some((true, _)), _) => (Greeting::Modern, Attribution::Strangers),
+            (_, Isolation::Session) => {
                 let greeting = session.and_then(|session| session.greeting());
-                (greeting.map_or_else(Hello::shared, |greeting| greeting.hello.clone()), Attribution::OneClient)
+                let hello = greeting.map_or_else(Hello::shared, |greeting| greeting.hello.clone());
+                (Greeting::Legacy(hello), Attribution::OneClient)
             }
-            Isolation::Call => (Hello::single_calls(), Attribution::Strangers),
-            Isolation::Shared => (Hello::shared(), Attribution::Strangers),
+            (_, Isolation::Call) => (Greeting::Legacy(Hello::single_calls()), Attribution::Strangers),
+            (_, Isolation::Shared) => (Greeting::Legacy(Hello::shared()), Attribution::Strangers),
         };
         let address = context.address();
         let spec = StartSpec {
@@ -337,14 +393,14 @@ impl Upstream {
             config: self.spec.config.clone(),
             engine: self.spec.engine.clone(),
             attribution,
-            hello,
+            greeting,
+            hear: self.listener(session),
             spawned: Box::new({
                 let address = address.clone();
                 move |process| address.do_send(Told::Spawned { number, process })
             }),
             tasks: self.spec.tasks.clone(),
         };
-        let unsolicited = self.listener(session);
         let (engine, alive, starts) = (self.spec.engine.clone(), self.alive.clone(), self.starts.clone());
         // Where the caller of a start leaves, the start is given up.
         let given_up = CancellationToken::new();
@@ -357,7 +413,7 @@ impl Upstream {
         self.spec.tasks.spawn_local(async move {
             let start = async {
                 free.cancelled().await;
-                instance::start(spec, unsolicited).await
+                instance::start(spec).await
             };
             let started = tokio::select! {
                 started = start => Some(started),
@@ -371,7 +427,11 @@ impl Upstream {
                 return;
             };
             let (bridged, instance) = match started {
-                Ok(started) => started,
+                Ok(Some(started)) => started,
+                Ok(None) => {
+                    let _ = address.send(Told::Older { number }).await;
+                    return;
+                }
                 Err(error) => {
                     let _ = address.send(Told::StartFailed { number, error }).await;
                     return;
@@ -395,21 +455,52 @@ impl Upstream {
     }
 
     /// Who hears what a process says to no call in particular.
-    fn listener(&self, session: Option<&Arc<Session>>) -> impl Fn(WireMessage) + Send + Sync + use<> {
+    fn listener(&self, session: Option<&Arc<Session>>) -> Hear {
         let owner = session.map(Arc::downgrade);
         let audience = (self.isolation() == Isolation::Shared).then(|| self.spec.audience.clone());
-        move |message| match (&audience, owner.as_ref().and_then(Weak::upgrade)) {
-            (Some(audience), _) => audience.hear(&message),
-            (None, Some(session)) => session.hear(&message),
-            // A process of the pool, between two clients.
-            (None, None) => {
-                tracing::debug!(method = message.method(), "a message of a pooled process belongs to nobody")
+        let serving = self.spec.serving.clone();
+        Arc::new(move |message: WireMessage| {
+            // What is remembered of a list goes before anybody reads the list again.
+            if message.method() == "notifications/tools/list_changed" {
+                serving.marks.store(None);
             }
+            match (&audience, owner.as_ref().and_then(Weak::upgrade)) {
+                (Some(audience), _) => audience.hear(&message),
+                (None, Some(session)) => session.hear(&message),
+                // A process of the pool, between two clients.
+                (None, None) => {
+                    tracing::debug!(method = message.method(), "a message of a pooled process belongs to nobody")
+                }
+            }
+        })
+    }
+
+    /// It opens with `initialize`: whoever waited is served as the configuration says.
+    fn older(&mut self, number: u64, context: &mut Context<Self>) {
+        self.instances.remove(&number);
+        self.settle_era(Some(false));
+        self.life.forget_start();
+        if self.is_shared() {
+            return self.serve_waiters(context);
+        }
+        if std::mem::take(&mut self.proving) {
+            self.prove(context);
+        }
+        for connect in std::mem::take(&mut self.waiters) {
+            self.seat(connect, context);
+        }
+    }
+
+    fn prove(&mut self, context: &mut Context<Self>) {
+        self.proving = true;
+        if self.step(Event::Wanted, context) == Some(Effect::Spawn) {
+            self.spawn(None, context);
         }
     }
 
     fn started(&mut self, number: u64, bridged: Arc<Bridged>, watch: ConnectionWatch, context: &mut Context<Self>) {
         self.step(Event::Ready, context);
+        self.settle_era(Some(bridged.profile.is_modern()));
         let Some(running) = self.instances.get_mut(&number) else { return };
         let pid = running.process.as_ref().map(Process::pid);
         tracing::info!(upstream = %self.spec.name, instance = number, pid, "ready");
@@ -421,8 +512,8 @@ impl Upstream {
             Isolation::Shared => {
                 self.bring_up_to_date(bridged.clone());
                 self.spec.serving.connection.store(Some(bridged.clone()));
-                for waiter in self.waiters.drain(..) {
-                    let _ = waiter.send(Ok(bridged.clone()));
+                for connect in self.waiters.drain(..) {
+                    let _ = connect.waiter.send(Ok(bridged.clone()));
                 }
             }
             Isolation::Call => match waiter {
@@ -443,6 +534,10 @@ impl Upstream {
     fn start_failed(&mut self, number: u64, error: StartError, context: &mut Context<Self>) {
         tracing::warn!(upstream = %self.spec.name, instance = number, reason = %error.full, "did not start");
         let waiter = self.instances.remove(&number).and_then(|running| running.waiter);
+        if self.spec.config.era == Era::Auto && (error.refused || self.modern.is_some_and(|(modern, _)| modern)) {
+            // It may be another program by now: ask again.
+            self.settle_era(None);
+        }
         let waiter = match waiter {
             // What it refused is this client's own greeting; others may be welcome.
             Some(waiter) if error.refused && self.isolation() == Isolation::Session => {
@@ -581,7 +676,10 @@ impl Upstream {
                 let audience = &self.spec.audience;
                 let used = self.spec.config.start == Start::Eager
                     || !audience.subscribed().is_empty()
-                    || audience.all().iter().any(|session| session.streams(|streams| streams.is_read()));
+                    || audience
+                        .all()
+                        .iter()
+                        .any(|session| session.is_listening() || session.streams(|streams| streams.is_read()));
                 for watch in self.instances.values().filter_map(|running| running.ready.as_ref()) {
                     if !used && watch.unused_for() > idle_timeout && !watch.is_over() {
                         watch.close_unused("was idle");
@@ -611,6 +709,10 @@ fn watch_closed(mut waiter: oneshot::Sender<Outcome>, given_up: CancellationToke
 }
 
 async fn replay_wishes(bridged: &Bridged, level: Option<Level>, uris: Vec<String>) {
+    if let Some(feed) = &bridged.feed {
+        feed.subscribe(uris, true).await;
+        return;
+    }
     const WAIT_MAX: Duration = Duration::from_secs(10);
     if let Some(level) = level.filter(|_| bridged.profile.can(&["logging"])) {
         let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
@@ -641,19 +743,20 @@ impl Handler<Connect> for Upstream {
     type Result = ();
 
     fn handle(&mut self, connect: Connect, context: &mut Self::Context) {
+        self.doubt_era();
         let soon = Some(Duration::from_secs(1));
         let refused = |reason: &str| Err(Unavailable::new(&self.spec.name, reason, soon));
         if self.retiring.is_some() {
             let _ = connect.waiter.send(refused("it is being replaced"));
         } else if self.is_shared() {
-            self.waiters.retain(|waiter| !waiter.is_closed());
+            self.waiters.retain(|connect| !connect.waiter.is_closed());
             match self.spec.serving.connection.load_full().filter(|now| !now.connection.is_over()) {
                 Some(ready) => drop(connect.waiter.send(Ok(ready))),
                 None if self.waiters.len() >= self.spec.engine.limits.load().queue_max => {
                     drop(connect.waiter.send(refused("too many calls wait for it to start (queue_max)")));
                 }
                 None => {
-                    self.waiters.push_back(connect.waiter);
+                    self.waiters.push_back(connect);
                     self.serve_waiters(context);
                 }
             }
@@ -675,6 +778,7 @@ impl Handler<Told> for Upstream {
                 }
             }
             Told::Started { number, bridged, watch } => self.started(number, bridged, watch, context),
+            Told::Older { number } => self.older(number, context),
             Told::StartFailed { number, error } => self.start_failed(number, error, context),
             Told::GivenUp { number } => {
                 self.instances.remove(&number);
@@ -691,10 +795,7 @@ impl Handler<Prove> for Upstream {
     type Result = ();
 
     fn handle(&mut self, _: Prove, context: &mut Self::Context) {
-        self.proving = true;
-        if self.step(Event::Wanted, context) == Some(Effect::Spawn) {
-            self.spawn(None, context);
-        }
+        self.prove(context);
         self.tell();
     }
 }

@@ -9,7 +9,6 @@
 //! anybody else's time: the reader never waits for a caller.
 
 use std::{
-    collections::HashMap,
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
@@ -25,16 +24,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Inbound, Link};
+use super::{
+    Inbound, Link,
+    pending::{Answer, Pending, PendingAsk, PendingState, Table, askable, leftover},
+};
 use crate::wire::{
-    Id, Kind, Message,
-    message::{self, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND},
+    Id, Kind, Message, envelope,
+    message::{self, INVALID_PARAMS, METHOD_NOT_FOUND},
 };
 
 /// Events that may wait for one caller; progress and log messages beyond are dropped.
 pub const EVENTS_MAX: usize = 256;
-/// How long an id that was cancelled still counts as busy when messages are attributed.
-const TOMBSTONE_AGE_MAX: Duration = Duration::from_secs(60);
 /// Longest wait for the cause of death before the calls in flight are told without it (F4: within 100 ms).
 const OBITUARY_WAIT_MAX: Duration = Duration::from_millis(80);
 
@@ -77,42 +77,6 @@ pub enum Attribution {
     Strangers,
 }
 
-#[derive(Default)]
-struct Table {
-    last_id: u64,
-    pending: HashMap<u64, Pending>,
-    asks: HashMap<u64, PendingAsk>,
-    ended: bool,
-}
-
-struct Pending {
-    original: Id,
-    token: Option<Id>,
-    /// May the server ask the client something on behalf of this call?
-    askable: bool,
-    caller: u64,
-    state: PendingState,
-}
-
-enum PendingState {
-    Waiting {
-        events: mpsc::Sender<Event>,
-        room: mpsc::OwnedPermit<Event>,
-    },
-    /// Cancelled; kept so that a late answer is known for what it is.
-    Cancelled {
-        at: Instant,
-    },
-}
-
-struct PendingAsk {
-    /// The id the upstream gave it.
-    id: Id,
-    token: Option<Id>,
-    call: u64,
-    method: Box<str>,
-}
-
 /// What a call yields, in order, until its final event.
 #[derive(Debug)]
 pub enum Event {
@@ -124,6 +88,8 @@ pub enum Event {
     Ask(Ask),
     /// The server no longer wants an answer to this ask.
     Withdrawn { ask: u64 },
+    /// A notification of a subscription (2026-07-28).
+    Notice(Message),
     /// Final: the response, with the caller's own id.
     Response(Bytes),
     /// Final: there will be no response.
@@ -152,6 +118,8 @@ pub enum CallError {
     Timeout { name: Arc<str>, limit: Duration },
     #[error("{why}; the call to upstream `{name}` was cancelled")]
     Ended { name: Arc<str>, why: Arc<str> },
+    #[error("`params` must be an object")]
+    Malformed,
     #[error("`{0}` must stand once in a request, as a string or an integer")]
     Ambiguous(&'static str),
 }
@@ -164,7 +132,7 @@ impl CallError {
 }
 
 /// The caller of requests that no client sent.
-const OURSELVES: u64 = 0;
+pub(super) const OURSELVES: u64 = 0;
 
 /// Who calls: a number of the caller's, and whether the server may ask it something.
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +140,8 @@ pub struct Caller {
     /// Cancellations of one caller never touch another's calls.
     pub key: u64,
     pub askable: bool,
+    /// May a log message that bears no address be about its calls?
+    pub logs: bool,
 }
 
 /// The receiving end of one call. Dropping it before the final event cancels the call.
@@ -225,7 +195,12 @@ impl Connection {
         caller: Caller,
         events: &mpsc::Sender<Event>,
     ) -> Result<Reply, CallError> {
-        self.0.call(message, caller, events).await
+        self.0.send(message, caller, false, events).await
+    }
+
+    /// Sends a `subscriptions/listen` (2026-07-28). It is open until its reply is dropped, or a final event comes.
+    pub async fn listen(&self, message: &Message, events: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
+        self.0.listen(message, events).await
     }
 
     /// A request of our own, and its response.
@@ -250,8 +225,27 @@ impl Connection {
 
     /// Passes a client's response to an ask on. Unknown numbers are ignored.
     pub async fn answer(&self, ask: u64, response: &Message) {
-        let Some(ask) = self.0.table().asks.remove(&ask) else { return };
-        let _ = self.notify(response.with_id(&ask.id, None)).await;
+        let Some(pending) = self.0.table().asks.remove(&ask) else { return };
+        match pending.to {
+            Some(to) => drop(to.try_send((ask, response.clone()))),
+            None => drop(self.notify(response.with_id(&pending.id, None)).await),
+        }
+    }
+
+    /// Registers a question that is put to a client in the peer's name; its answer goes to `to`.
+    pub fn pose(&self, method: &str, to: &mpsc::Sender<Answer>) -> u64 {
+        let mut table = self.0.table();
+        table.last_id += 1;
+        let number = table.last_id;
+        let ask =
+            PendingAsk { id: Id::from(number), token: None, call: 0, method: method.into(), to: Some(to.clone()) };
+        table.asks.insert(number, ask);
+        number
+    }
+
+    /// Takes such a question back.
+    pub fn retract(&self, ask: u64) {
+        self.0.table().asks.remove(&ask);
     }
 
     /// Does the peer still wait for an answer to this ask?
@@ -261,8 +255,13 @@ impl Connection {
 
     /// Answers an ask with an error.
     pub fn refuse(&self, ask: u64, code: i32, why: &str) {
-        let Some(ask) = self.0.table().asks.remove(&ask) else { return };
-        self.0.post(message::error_response(Some(&ask.id), code, why, None));
+        let Some(pending) = self.0.table().asks.remove(&ask) else { return };
+        let refusal = message::error_response(Some(&pending.id), code, why, None);
+        match (pending.to, message::read_upstream(refusal.clone())) {
+            (None, _) => self.0.post(refusal),
+            (Some(to), Ok(message::Body::One(refusal))) => drop(to.try_send((ask, refusal))),
+            (Some(_), _) => {}
+        }
     }
 
     /// Passes on the progress a client made with an ask.
@@ -306,7 +305,7 @@ impl Connection {
     /// Calls under way; cancelled ones do not count.
     pub fn in_flight(&self) -> usize {
         let table = self.0.table();
-        table.pending.values().filter(|pending| matches!(pending.state, PendingState::Waiting { .. })).count()
+        table.pending.values().filter(|pending| pending.is_under_way()).count()
     }
 
     /// Is the peer still busy with anything, a cancelled call included?
@@ -370,7 +369,7 @@ impl ConnectionWatch {
 
     pub fn in_flight(&self) -> usize {
         let table = self.0.table();
-        table.pending.values().filter(|pending| matches!(pending.state, PendingState::Waiting { .. })).count()
+        table.pending.values().filter(|pending| pending.is_under_way()).count()
     }
 
     /// Time since anything came from the peer.
@@ -392,9 +391,14 @@ impl ConnectionWatch {
     /// Lets the peer go if no call is under way. A call that comes now is told so before anything is sent.
     pub fn close_unused(&self, why: &str) {
         let table = self.0.table();
-        if !table.pending.values().any(Pending::is_waiting) {
+        if !table.pending.values().any(Pending::is_under_way) {
             self.close(why);
         }
+    }
+
+    /// As [`Connection::listen`].
+    pub async fn listen(&self, message: &Message, events: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
+        self.0.listen(message, events).await
     }
 
     /// Asks the peer for a sign of life.
@@ -422,11 +426,16 @@ impl Drop for Reply {
 }
 
 impl Inner {
-    /// Sends a request. Its events arrive at `events`, which several calls of one caller may share.
-    async fn call(
+    async fn listen(self: &Arc<Self>, message: &Message, events: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
+        let nobody = Caller { key: OURSELVES, askable: false, logs: false };
+        self.send(message, nobody, true, events).await
+    }
+
+    async fn send(
         self: &Arc<Self>,
         message: &Message,
         caller: Caller,
+        standing: bool,
         events: &mpsc::Sender<Event>,
     ) -> Result<Reply, CallError> {
         let inner = self;
@@ -449,6 +458,8 @@ impl Inner {
                 original,
                 token: token.as_ref().map(|(token, _)| token.clone()),
                 askable: caller.askable && askable(message.method()),
+                logs: caller.logs,
+                standing,
                 caller: caller.key,
                 state: PendingState::Waiting { events: events.clone(), room },
             };
@@ -479,7 +490,8 @@ impl Inner {
         let Ok(message::Body::One(message)) = message::read_upstream(bytes) else {
             return Err(CallError::Ambiguous("params"));
         };
-        let reply = self.call(&message, Caller { key: OURSELVES, askable: false }, &events).await?;
+        let ourselves = Caller { key: OURSELVES, askable: false, logs: true };
+        let reply = self.send(&message, ourselves, false, &events).await?;
         let answer = async {
             loop {
                 match answers.recv().await {
@@ -567,12 +579,15 @@ impl Inner {
                 self.post(message::error_response(message.id(), METHOD_NOT_FOUND, &why, None));
             }
             (Kind::Notification, "notifications/progress") => self.progress(&message),
-            (Kind::Notification, "notifications/message") => match self.concerned(|_| true) {
+            (Kind::Notification, "notifications/message") => match self.logger() {
                 Some(events) => drop(events.try_send(Event::Log(message))),
                 None => (self.unsolicited)(message),
             },
             (Kind::Notification, "notifications/cancelled") => self.withdraw(&message),
-            (Kind::Notification, _) => (self.unsolicited)(message),
+            (Kind::Notification, _) => match envelope::subscription(&message) {
+                Some(id) => self.notice(id, message),
+                None => (self.unsolicited)(message),
+            },
         }
     }
 
@@ -632,7 +647,7 @@ impl Inner {
             let mut table = self.table();
             let call = match self.attribution {
                 Attribution::OneClient => table.latest_askable(),
-                Attribution::Strangers => table.alone().filter(|id| table.pending[id].askable),
+                Attribution::Strangers => table.alone(|_| true).filter(|id| table.pending[id].askable),
             };
             let events = call.and_then(|call| match &table.pending.get(&call)?.state {
                 PendingState::Waiting { events, .. } => Some((call, events.clone())),
@@ -649,7 +664,7 @@ impl Inner {
                 };
                 let Ok(message::Body::One(message)) = message::read_upstream(text) else { return None };
                 let token = token.map(|(token, _)| token);
-                table.asks.insert(number, PendingAsk { id: id.clone(), token, call, method });
+                table.asks.insert(number, PendingAsk { id: id.clone(), token, call, method, to: None });
                 if events.try_send(Event::Ask(Ask { number, message })).is_err() {
                     table.asks.remove(&number);
                     return None;
@@ -668,19 +683,44 @@ impl Inner {
         let Ok([Some(raw)]) = message.param(["requestId"]) else { return };
         let Some(id) = Id::read(raw.get()) else { return };
         let mut table = self.table();
-        let Some(number) = table.asks.iter().find(|(_, ask)| ask.id == id).map(|(number, _)| *number) else { return };
+        let asked = |(_, ask): &(&u64, &PendingAsk)| ask.to.is_none() && ask.id == id;
+        let Some(number) = table.asks.iter().find(asked).map(|(number, _)| *number) else {
+            let ended = id.as_u64().filter(|id| table.pending.get(id).is_some_and(|pending| pending.standing));
+            drop(table);
+            let why = "it ended the subscription".into();
+            return ended
+                .into_iter()
+                .for_each(|id| self.fail(id, CallError::Ended { name: self.name.clone(), why: Arc::clone(&why) }));
+        };
         let Some(ask) = table.asks.remove(&number) else { return };
         if let Some(Pending { state: PendingState::Waiting { events, .. }, .. }) = table.pending.get(&ask.call) {
             let _ = events.try_send(Event::Withdrawn { ask: number });
         }
     }
 
-    /// The queue of the one call that a message without an address can concern.
-    fn concerned(&self, wanted: impl Fn(&Pending) -> bool) -> Option<mpsc::Sender<Event>> {
+    /// The queue of the one call that a log message can be about.
+    fn logger(&self) -> Option<mpsc::Sender<Event>> {
         let table = self.table();
-        match &table.pending.get(&table.alone()?).filter(|pending| wanted(pending))?.state {
+        match &table.pending[&table.alone(|pending| pending.logs)?].state {
             PendingState::Waiting { events, .. } => Some(events.clone()),
             PendingState::Cancelled { .. } => None,
+        }
+    }
+
+    /// A notification that bears the id of the subscription it belongs to.
+    fn notice(&self, id: Id, message: Message) {
+        let table = self.table();
+        match id.as_u64().and_then(|id| table.pending.get(&id)).filter(|pending| pending.standing) {
+            Some(Pending { state: PendingState::Waiting { events, .. }, .. }) => {
+                // A listener that does not keep up loses a notice, never the others their time.
+                let _ = events.try_send(Event::Notice(message));
+            }
+            // Late news of a subscription that was ended.
+            Some(_) => {}
+            None => {
+                drop(table);
+                self.drop_one("a notice of a subscription that is not there");
+            }
         }
     }
 
@@ -734,78 +774,6 @@ impl Inner {
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.debug_struct("Connection").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl Pending {
-    fn is_waiting(&self) -> bool {
-        matches!(self.state, PendingState::Waiting { .. })
-    }
-}
-
-impl Table {
-    /// The only call the upstream can be working on, if there is just one.
-    fn alone(&self) -> Option<u64> {
-        let recent = |pending: &Pending| match pending.state {
-            PendingState::Waiting { .. } => true,
-            PendingState::Cancelled { at } => at.elapsed() < TOMBSTONE_AGE_MAX,
-        };
-        let mut busy = self.pending.iter().filter(|(_, pending)| recent(pending)).map(|(id, _)| *id);
-        match (busy.next(), busy.next()) {
-            (Some(id), None) => Some(id),
-            _ => None,
-        }
-    }
-
-    /// Is there no room for another call? One that was cancelled frees its place, but as long as its answer may
-    /// still come it must be remembered, and that is bounded too.
-    fn is_full(&self, calls_max: usize) -> bool {
-        let counts = |pending: &&Pending| pending.is_waiting() && pending.caller != OURSELVES;
-        let waiting = || self.pending.values().filter(counts).count();
-        self.pending.len() >= calls_max && (self.pending.len() >= calls_max * 2 + 64 || waiting() >= calls_max)
-    }
-
-    /// The call that a question of one client's process most likely belongs to.
-    fn latest_askable(&self) -> Option<u64> {
-        let eligible = self.pending.iter().filter(|(_, pending)| pending.askable && pending.is_waiting());
-        eligible.map(|(id, _)| *id).max()
-    }
-
-    /// Takes the questions of a call away from it: they go to another, or are returned, for somebody has to answer.
-    fn disown(&mut self, call: u64, heir: Option<u64>) -> Vec<PendingAsk> {
-        match heir {
-            Some(heir) => {
-                self.asks.values_mut().filter(|ask| ask.call == call).for_each(|ask| ask.call = heir);
-                Vec::new()
-            }
-            None => self.asks.extract_if(|_, ask| ask.call == call).map(|(_, ask)| ask).collect(),
-        }
-    }
-
-    /// Forgets cancelled calls whose answer will not come any more.
-    fn bury(&mut self) {
-        if self.pending.len() >= 64 {
-            self.pending.retain(|_, pending| match pending.state {
-                PendingState::Waiting { .. } => true,
-                PendingState::Cancelled { at } => at.elapsed() < TOMBSTONE_AGE_MAX,
-            });
-        }
-    }
-}
-
-/// Calls that a server may interrupt with a question (2026-07-28, basic/patterns/mrtr, and SEP-2260).
-fn askable(method: &str) -> bool {
-    matches!(method, "tools/call" | "prompts/get" | "resources/read")
-}
-
-/// What a server hears whose question outlived its call so that it does not wait for ever.
-fn leftover(ask: &PendingAsk) -> Bytes {
-    match &*ask.method {
-        "elicitation/create" => message::response(&ask.id, r#"{"action":"cancel"}"#),
-        "sampling/createMessage" => {
-            message::error_response(Some(&ask.id), -1, "the call this was asked for is over", None)
-        }
-        _ => message::error_response(Some(&ask.id), INTERNAL_ERROR, "the call this was asked for is over", None),
     }
 }
 

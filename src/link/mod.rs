@@ -7,6 +7,7 @@ pub mod connection;
 pub mod keeper;
 mod ladder;
 pub mod orphans;
+pub mod pending;
 pub mod process;
 mod pump;
 mod stderr;

@@ -88,7 +88,7 @@ fn upstream(route: &Route) -> Value {
         "sessions": route.audience.len(),
         "calls": serving.calls.load(Ordering::Relaxed),
         "errors": serving.errors.load(Ordering::Relaxed),
-        "revision": profile.as_ref().map(|profile| profile.revision.as_str()),
+        "revision": profile.as_ref().map(|profile| profile.speaks.as_str()),
         "server": profile.as_ref().map(|profile| profile.result["serverInfo"].clone()),
         "stderr": status.stderr,
     })

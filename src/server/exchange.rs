@@ -1,7 +1,8 @@
-//! One request of the newer era on its way through an older upstream.
+//! One request of the newer era on its way through an upstream.
 //!
-//! The server's questions end the request with `input_required`; the call stays parked until the retry. Dropping
-//! an exchange is the cancellation.
+//! An older server's questions end the request with `input_required`; the call stays parked until the retry. A newer
+//! server's own `input_required` passes, with its state sealed: it can bind a state to us only, and whose it is we have
+//! to know. Dropping an exchange is the cancellation.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,12 +14,12 @@ use tokio::sync::mpsc;
 
 use super::{
     guard::Accepts,
-    modern::{answer_json, family, profile},
+    modern::{self, answer_json, family, profile},
     rescue,
     rescue::Refusal,
 };
 use crate::{
-    bridge::{ask::judge, seal::Binding, shape},
+    bridge::{Profile, ask::judge, older, seal::Binding, shape},
     hub::{
         House,
         audience::{Level, level_of},
@@ -26,12 +27,13 @@ use crate::{
         parking::{Outcome, Retry},
         routes::Route,
         session::Session,
+        tasks,
     },
     link::connection::Event,
     wire::{
         Id, Message,
         envelope::{self, MISSING_CAPABILITY, SERVER_INFO},
-        message::{self, Body, INTERNAL_ERROR, INVALID_PARAMS},
+        message::{self, Body, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND},
         object::Object,
     },
 };
@@ -50,7 +52,7 @@ pub struct Exchange {
     level: Option<Level>,
     token: Option<Id>,
     source: Source,
-    server_info: Value,
+    profile: Arc<Profile>,
     /// A capability that the server wanted and the client did not declare.
     missing: Option<Value>,
 }
@@ -89,14 +91,31 @@ impl Exchange {
             level,
             token: token.map(|(token, _)| token),
             source: Source::Done,
-            server_info: profile.result["serverInfo"].clone(),
+            profile,
             missing: None,
         };
+        exchange.task()?;
         if exchange.message.method() == "tools/call" {
             super::params::check(request, route, &exchange.session, &exchange.message).await?;
         }
         exchange.source = exchange.begin().await?;
         Ok(exchange)
+    }
+
+    /// A task is its maker's alone, and a foreign one looks like one that never was.
+    fn task(&self) -> Result<(), Refusal> {
+        let method = self.message.method();
+        if !tasks::is_method(method) {
+            return Ok(());
+        }
+        if !self.profile.is_modern() || !self.profile.can(&["extensions", tasks::EXTENSION]) {
+            return Err(Refusal::NoMethod(format!("{method} (the upstream offers no tasks)")));
+        }
+        let owned = envelope::name_of(&self.message);
+        match owned.is_some_and(|task| self.route.serving.tasks.owns(&task, modern::PRINCIPAL)) {
+            true => Ok(()),
+            false => Err(Refusal::Task),
+        }
     }
 
     /// A retry joins its parked call; anything else goes to the upstream.
@@ -105,6 +124,7 @@ impl Exchange {
             .message
             .param(["requestState", "inputResponses"])
             .map_err(|error| Refusal::Envelope(error.to_string()))?;
+        let mut message = self.message.clone();
         if let Some(state) = state {
             let text = serde_json::from_str::<String>(state.get()).map_err(|_| Refusal::State)?;
             let sealer = self.house.parking.sealer.as_ref().ok_or(Refusal::State)?;
@@ -118,11 +138,12 @@ impl Exchange {
                 let joined = self.house.parking.join(state.call, Retry { round: state.round, answers, watcher }).await;
                 return if joined { Ok(Source::Parked(outcomes)) } else { Err(Refusal::State) };
             }
+            message = shape::with_state(&message, state.inner.as_deref()).ok_or(Refusal::State)?;
         }
-        self.set_level().await;
-        let plain =
-            shape::to_legacy(&self.message).ok_or_else(|| Refusal::Envelope("`params` must be an object".into()))?;
-        match dispatch::dispatch(&self.route, &self.session, vec![plain]).await? {
+        if !self.profile.is_modern() {
+            self.set_level().await;
+        }
+        match dispatch::dispatch(&self.route, &self.session, vec![message]).await? {
             Some(calls) => Ok(Source::Calls(calls)),
             None => Ok(Source::Done),
         }
@@ -185,7 +206,7 @@ impl Exchange {
                         return Some(Out::Note(log.bytes().clone()));
                     }
                 }
-                Event::Withdrawn { .. } => {}
+                Event::Withdrawn { .. } | Event::Notice(_) => {}
                 Event::Ask(ask) => {
                     let abilities = self.session.abilities();
                     let verdict = judge(&ask.message, abilities);
@@ -220,12 +241,18 @@ impl Exchange {
     }
 
     fn finish(&mut self, bytes: Bytes) -> Option<Out> {
-        self.source = Source::Done;
+        let from = match std::mem::replace(&mut self.source, Source::Done) {
+            Source::Calls(calls) => calls.bridged().map(|bridged| bridged.profile.clone()),
+            _ => None,
+        };
+        if from.is_some_and(|profile| profile.is_modern()) {
+            return self.pass_on(bytes);
+        }
         let Ok(Body::One(response)) = message::read_upstream(bytes) else {
             return self.fail("its answer is no message");
         };
         if let Some(result) = response.result() {
-            return match shape::to_modern(self.message.method(), result, &self.server_info) {
+            return match shape::to_modern(self.message.method(), result, &self.profile.result["serverInfo"]) {
                 Some(result) => Some(Out::Final(message::response(&self.id, &result), StatusCode::OK)),
                 None => self.fail("its result is no object"),
             };
@@ -244,6 +271,39 @@ impl Exchange {
         let error = shape::error_to_modern(error, uri.as_deref());
         let status = if code == Some(MISSING_CAPABILITY.into()) { StatusCode::BAD_REQUEST } else { StatusCode::OK };
         Some(Out::Final(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, self.id).into(), status))
+    }
+
+    /// What a newer server answers is the client's as it is, but for a state.
+    fn pass_on(&mut self, bytes: Bytes) -> Option<Out> {
+        let Some(response) = message::one(bytes.clone()) else { return self.fail("its answer is no message") };
+        let Some(result) = response.result() else {
+            let error: Value = serde_json::from_str(response.error().unwrap_or("{}")).unwrap_or_default();
+            let status = match error["code"].as_i64().and_then(|code| i32::try_from(code).ok()) {
+                Some(MISSING_CAPABILITY) => StatusCode::BAD_REQUEST,
+                Some(METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+                _ => StatusCode::OK,
+            };
+            return Some(Out::Final(older::error(&response), status));
+        };
+        self.route.serving.tasks.learn(result, modern::PRINCIPAL);
+        let sealed = Object::read(result).and_then(|object| {
+            let inner = object.get("requestState")?.get().to_owned();
+            Some(
+                self.seal(0, 0, Some(inner))
+                    .map(|state| object.edit().set("requestState", Value::from(state).to_string()).apply()),
+            )
+        });
+        match sealed {
+            None => Some(Out::Final(bytes, StatusCode::OK)),
+            Some(Some(result)) => Some(Out::Final(message::response(&self.id, &result), StatusCode::OK)),
+            Some(None) => self.fail("the system gives no random numbers"),
+        }
+    }
+
+    fn seal(&self, call: u64, round: u32, inner: Option<String>) -> Option<String> {
+        let age = self.route.serving.engine.limits.load().answer_timeout;
+        let sealer = self.house.parking.sealer.as_ref()?;
+        sealer.seal(call, round, inner, age, self.binding(&self.target(), &self.arguments()))
     }
 
     /// "Visit this address first" of 2025-11-25 as questions; the retry sends the call again.
@@ -267,9 +327,7 @@ impl Exchange {
 
     fn input_required(&mut self, call: u64, round: u32, questions: Vec<(String, String)>) -> Option<Out> {
         self.source = Source::Done;
-        let sealer = self.house.parking.sealer.as_ref();
-        let state =
-            sealer.and_then(|sealer| sealer.seal(call, round, None, self.binding(&self.target(), &self.arguments())));
+        let state = self.seal(call, round, None);
         let Some(state) = state else { return self.fail("the system gives no random numbers") };
         let questions: Vec<String> =
             questions.iter().map(|(key, question)| format!("{}:{question}", Value::from(key.as_str()))).collect();
@@ -277,7 +335,7 @@ impl Exchange {
             r#"{{"resultType":"input_required","inputRequests":{{{}}},"requestState":{},"_meta":{}}}"#,
             questions.join(","),
             Value::from(state),
-            json!({ SERVER_INFO: self.server_info }),
+            json!({ SERVER_INFO: self.profile.result["serverInfo"] }),
         );
         Some(Out::Final(message::response(&self.id, &result), StatusCode::OK))
     }

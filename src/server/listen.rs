@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 use super::{mcp, modern, rescue::Refusal};
 use crate::{
-    bridge::Bridged,
+    bridge::{Bridged, feed::KINDS},
     config::Isolation,
     hub::{
         House,
@@ -43,17 +43,8 @@ use crate::{
 const NOTICES_MAX: usize = 256;
 /// Resources that one listener may name.
 const URIS_MAX: usize = 1000;
-/// Longest wait for the upstream to take a subscription.
-const SUBSCRIBE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause before a dead process is asked for again on behalf of a listener.
 const RECONNECT: Duration = Duration::from_millis(500);
-
-/// The kinds of change a listener can ask for: the filter's member, the capability, the notification.
-const KINDS: [(&str, [&str; 2], &str); 3] = [
-    ("toolsListChanged", ["tools", "listChanged"], "notifications/tools/list_changed"),
-    ("promptsListChanged", ["prompts", "listChanged"], "notifications/prompts/list_changed"),
-    ("resourcesListChanged", ["resources", "listChanged"], "notifications/resources/list_changed"),
-];
 
 /// One open listen stream.
 struct Listening {
@@ -86,7 +77,7 @@ pub async fn serve(
     };
     let id = message.id().cloned().unwrap_or_else(|| Id::from(0));
     let profile = modern::profile(route, session).await?;
-    let capabilities = profile.capabilities(offer(route.config.isolation));
+    let capabilities = profile.capabilities(offer(route.isolation()));
     let can = |path: [&str; 2]| capabilities[path[0]][path[1]].as_bool() == Some(true);
     let wanted = |name: &str| filter.get(name).and_then(Value::as_bool) == Some(true);
     let kinds: Vec<_> = KINDS.iter().filter(|(name, path, _)| wanted(name) && can(*path)).collect();
@@ -110,7 +101,7 @@ pub async fn serve(
         over: false,
         _busy: session.busy(),
     };
-    if route.config.isolation != Isolation::Call && !(methods.is_empty() && uris.is_empty()) {
+    if route.isolation() != Isolation::Call && !(methods.is_empty() && uris.is_empty()) {
         listening.bridged = Some(isolation::seat(route, session).await?.bridged().clone());
         for uri in uris {
             // One that the upstream does not take is left out of the acknowledgement.
@@ -137,16 +128,14 @@ impl Listening {
     /// Subscribes the upstream; the first listener of a shared one does so for all.
     async fn subscribe(&self, uri: &str) -> bool {
         let Some(bridged) = &self.bridged else { return false };
-        let first = match self.route.config.isolation {
+        let first = match self.route.isolation() {
             Isolation::Shared => self.route.audience.subscribe(&self.session, uri, true) == Wish::Tell,
             _ => self.session.subscribe(uri, true),
         };
         if !first {
             return true;
         }
-        let params = json!({ "uri": uri }).to_string();
-        let answer = bridged.connection.request("resources/subscribe", Some(&params), SUBSCRIBE_WAIT_MAX).await;
-        let taken = answer.is_ok_and(|answer| answer.result().is_some());
+        let taken = bridged.subscribe(uri, true).await;
         if !taken {
             self.route.audience.subscribe(&self.session, uri, false);
             self.session.subscribe(uri, false);
@@ -240,7 +229,7 @@ impl Drop for Listening {
     fn drop(&mut self) {
         self.house.engine.streams.fetch_sub(1, Ordering::Relaxed);
         let mut orphans = self.session.unlisten(self.number);
-        match self.route.config.isolation {
+        match self.route.isolation() {
             Isolation::Shared => {
                 orphans.retain(|uri| self.route.audience.subscribe(&self.session, uri, false) == Wish::Tell)
             }
@@ -249,8 +238,7 @@ impl Drop for Listening {
         let Some(bridged) = self.bridged.take().filter(|_| !orphans.is_empty()) else { return };
         actix_web::rt::spawn(async move {
             for uri in orphans {
-                let params = json!({ "uri": uri }).to_string();
-                let _ = bridged.connection.request("resources/unsubscribe", Some(&params), SUBSCRIBE_WAIT_MAX).await;
+                bridged.subscribe(&uri, false).await;
             }
         });
     }

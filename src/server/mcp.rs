@@ -203,12 +203,12 @@ pub async fn greet(route: &Arc<Route>, session: &Arc<Session>, message: &Message
     if !session.greet(params) {
         return Err(Refusal::BadRequest("the session is initialized already".into()));
     }
-    let known = route.serving.profile.load_full().filter(|_| route.config.isolation == Isolation::Call);
+    let known = route.serving.profile.load_full().filter(|_| route.isolation() == Isolation::Call);
     let profile = match known {
         Some(profile) => profile,
         None => isolation::seat(route, session).await?.bridged().profile.clone(),
     };
-    let result = profile.answer(session.revision(), offer(route.config.isolation));
+    let result = profile.answer(session.revision(), offer(route.isolation()));
     let id = message.id().ok_or_else(|| Refusal::BadRequest("`initialize` needs an id".into()))?;
     Ok(message::response(id, &result))
 }

@@ -22,6 +22,7 @@ use crate::{
         isolation::{self, offer},
         routes::Route,
         session::Session,
+        tasks,
     },
     wire::{
         Id, Kind, Message, Revision,
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// Callers without authentication are one principal.
-const PRINCIPAL: &str = "local";
+pub const PRINCIPAL: &str = "local";
 
 type Refused = (Refusal, Option<Id>);
 
@@ -51,7 +52,7 @@ pub async fn serve(
         return Err(refused(Refusal::Draining));
     }
     let (Kind::Request, Some(own)) = (message.kind(), &id) else { return Ok(HttpResponse::Accepted().finish()) };
-    if !is_known(message.method()) {
+    if !is_known(message.method()) && !tasks::is_method(message.method()) {
         return Err(refused(Refusal::NoMethod(message.method().to_owned())));
     }
     let level = match envelope.log_level.as_deref().map(Level::read) {
@@ -63,7 +64,7 @@ pub async fn serve(
     let _busy = session.busy();
     if message.method() == "server/discover" {
         let profile = profile(route, &session).await.map_err(refused)?;
-        return Ok(answer_json(message::response(own, &discovered(&profile, route.config.isolation)), StatusCode::OK));
+        return Ok(answer_json(message::response(own, &discovered(&profile, route.isolation())), StatusCode::OK));
     }
     if message.method() == "subscriptions/listen" {
         return listen::serve(request, house, route, &session, &message).await.map_err(refused);
@@ -172,7 +173,11 @@ fn discovered(profile: &Profile, isolation: Isolation) -> String {
     let mut result = json!({
         "resultType": "complete",
         "supportedVersions": [VERSION],
-        "capabilities": profile.capabilities(offer(isolation)),
+        "capabilities": match profile.is_modern() {
+            // What it offers is agreed on with each request, between the two.
+            true => profile.result["capabilities"].clone(),
+            false => profile.capabilities(offer(isolation)),
+        },
         "ttlMs": 0,
         "cacheScope": "private",
         "_meta": { SERVER_INFO: profile.result["serverInfo"] },

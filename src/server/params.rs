@@ -3,33 +3,19 @@
 //! Whoever parses the body has to compare the two, and we do. The marks stand in `tools/list`, so that is read
 //! once in a while, and again before a mismatch is believed.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::rescue::Refusal;
 use crate::{
-    hub::{
-        isolation,
-        routes::{Marks, Route},
-        session::Session,
-    },
+    hub::{marks, routes::Route, session::Session},
     wire::{
         Message,
         envelope::{self, ParamHeader},
     },
 };
-
-/// How long the marks of an upstream's tools are believed.
-const FRESH: Duration = Duration::from_secs(60);
-/// Pages of a tool list that are read.
-const PAGES_MAX: usize = 50;
-const PAGE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Compares the headers of a `tools/call` with its arguments.
 pub async fn check(
@@ -43,16 +29,10 @@ pub async fn check(
         Ok([Some(raw)]) => serde_json::from_str(raw.get()).unwrap_or_default(),
         _ => Value::Null,
     };
-    let known = route.serving.marks.load_full().filter(|marks| marks.read.elapsed() < FRESH);
-    let was_known = known.is_some();
-    let marks = match known {
-        Some(marks) => marks,
-        None => read(route, session).await?,
-    };
-    let verdict = compare(request, marks.tools.get(&name), &arguments);
+    let was_known = marks::known(route).is_some();
+    let verdict = compare(request, marks::of(route, session).await?.headers.get(&name), &arguments);
     if verdict.is_err() && was_known {
-        let marks = read(route, session).await?;
-        return compare(request, marks.tools.get(&name), &arguments);
+        return compare(request, marks::read(route, session).await?.headers.get(&name), &arguments);
     }
     verdict
 }
@@ -77,31 +57,4 @@ fn compare(request: &HttpRequest, marks: Option<&Vec<ParamHeader>>, arguments: &
         }
     }
     Ok(())
-}
-
-/// Reads the marks of all tools. A list that cannot be read marks nothing.
-async fn read(route: &Arc<Route>, session: &Arc<Session>) -> Result<Arc<Marks>, Refusal> {
-    let seat = isolation::seat(route, session).await?;
-    let connection = &seat.bridged().connection;
-    let (mut tools, mut cursor) = (HashMap::new(), None);
-    for _ in 0..PAGES_MAX {
-        let params = cursor.map(|cursor: Value| json!({ "cursor": cursor }).to_string());
-        let Ok(answer) = connection.request("tools/list", params.as_deref(), PAGE_WAIT_MAX).await else { break };
-        let page: Value = serde_json::from_str(answer.result().unwrap_or("null")).unwrap_or_default();
-        for tool in page["tools"].as_array().into_iter().flatten() {
-            let Some(name) = tool["name"].as_str() else { continue };
-            match envelope::param_headers(&tool["inputSchema"]) {
-                Ok(marks) if marks.is_empty() => {}
-                Ok(marks) => drop(tools.insert(name.to_owned(), marks)),
-                Err(why) => tracing::warn!(upstream = %route.name, tool = name, "{why}; its marks are ignored"),
-            }
-        }
-        match page.get("nextCursor") {
-            Some(next) if !next.is_null() => cursor = Some(next.clone()),
-            _ => break,
-        }
-    }
-    let marks = Arc::new(Marks { read: Instant::now(), tools });
-    route.serving.marks.store(Some(marks.clone()));
-    Ok(marks)
 }

@@ -69,6 +69,8 @@ pub enum Refusal {
     NoMethod(String),
     #[error("unknown or expired requestState")]
     State,
+    #[error("there is no such task")]
+    Task,
     #[error("the session is unknown or has expired; initialize a new one")]
     NoSession,
     #[error("another stream of this session is open already")]
@@ -85,7 +87,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Refusal::NoMount | Refusal::NoSession | Refusal::NoMethod(_) => StatusCode::NOT_FOUND,
-            Refusal::State => StatusCode::OK,
+            Refusal::State | Refusal::Task => StatusCode::OK,
             Refusal::Host(_) | Refusal::Origin(_) => StatusCode::FORBIDDEN,
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::ContentType | Refusal::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -109,7 +111,7 @@ impl Refusal {
             Refusal::Message(error) => error.code,
             Refusal::Incomplete => PARSE_ERROR,
             Refusal::Version(_) | Refusal::ModernVersion(_) => UNSUPPORTED_VERSION,
-            Refusal::Envelope(_) | Refusal::State => message::INVALID_PARAMS,
+            Refusal::Envelope(_) | Refusal::State | Refusal::Task => message::INVALID_PARAMS,
             Refusal::Mismatch(_) => HEADER_MISMATCH,
             Refusal::NoMethod(_) => message::METHOD_NOT_FOUND,
             Refusal::Unavailable(_) | Refusal::Draining | Refusal::Full(..) => INTERNAL_ERROR,

@@ -14,7 +14,7 @@ use futures_util::{Stream, StreamExt, stream};
 
 use super::{guard::Accepts, rescue};
 use crate::{
-    bridge::{Bridged, ask::judge},
+    bridge::{Bridged, ask::judge, content},
     hub::{
         House,
         audience::{Level, level_of},
@@ -23,7 +23,7 @@ use crate::{
         session::{Busy, Session, Transport},
     },
     link::connection::{Attribution, Event},
-    wire::message,
+    wire::{Message, message},
 };
 
 /// How long an answer may still become plain JSON.
@@ -144,13 +144,13 @@ fn render(calls: &mut Calls, event: Event, listening: bool) -> Said {
         Event::Ask(ask) => {
             let Some(bridged) = calls.bridged().cloned() else { return Said::Nothing };
             let verdict = match listening {
-                true => judge(&ask.message, session.abilities()),
+                true => judge(&ask.message, session.abilities()).and_then(|()| in_words_of(&session, ask.message)),
                 false => Err((message::INTERNAL_ERROR, "the client cannot be reached")),
             };
             match verdict {
-                Ok(()) => {
+                Ok(question) => {
                     let id = session.asked(&bridged, ask.number);
-                    Said::Message(ask.message.with_id(&id, None))
+                    Said::Message(question.with_id(&id, None))
                 }
                 Err((code, why)) => {
                     bridged.connection.refuse(ask.number, code, why);
@@ -162,8 +162,19 @@ fn render(calls: &mut Calls, event: Event, listening: bool) -> Said {
             let id = calls.bridged().and_then(|bridged| session.unask(bridged, ask));
             id.map_or(Said::Nothing, |id| Said::Message(message::cancelled(&id, "the server needs no answer any more")))
         }
+        Event::Notice(_) => Said::Nothing,
         Event::Response(bytes) => Said::Final(bytes),
         Event::Failed { id, error } => Said::Final(rescue::failed(&id, calls.route().name.as_str(), &error)),
+    }
+}
+
+/// A question as the client's revision has it.
+fn in_words_of(session: &Session, question: Message) -> Result<Message, (i32, &'static str)> {
+    let Some(params) = question.params() else { return Ok(question) };
+    match content::question(question.method(), params, session.revision()) {
+        Ok(None) => Ok(question),
+        Ok(Some(params)) => Ok(message::one(question.with_params(&params)).unwrap_or(question)),
+        Err(why) => Err((message::INVALID_PARAMS, why)),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::HashSet};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, value::RawValue};
 
-use super::Message;
+use super::{Id, Message};
 
 pub use super::revision::MODERN as VERSION;
 
@@ -77,6 +77,14 @@ pub fn claim(message: &Message) -> Claim {
         client => client,
     };
     Claim::Modern(Envelope { version, capabilities, client, log_level })
+}
+
+/// The `subscriptions/listen` that a notification belongs to, where it names one.
+pub fn subscription(notification: &Message) -> Option<Id> {
+    // Most have none, and a search is cheaper than a second parse.
+    memchr::memmem::find(notification.bytes(), b"subscriptionId")?;
+    let [id] = notification.meta([SUBSCRIPTION_ID]).ok()?;
+    Id::read(id?.get())
 }
 
 /// The value that `Mcp-Name` repeats, for the methods that have one.

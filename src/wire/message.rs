@@ -136,6 +136,14 @@ pub fn read_upstream(bytes: Bytes) -> Result<Body, NotAMessage> {
     read(bytes, false)
 }
 
+/// Reads one message of our own making, or an upstream's.
+pub fn one(bytes: Bytes) -> Option<Message> {
+    match read_upstream(bytes) {
+        Ok(Body::One(message)) => Some(message),
+        _ => None,
+    }
+}
+
 fn read(bytes: Bytes, strict: bool) -> Result<Body, NotAMessage> {
     let text = std::str::from_utf8(&bytes).map_err(|_| unreadable("the body is not UTF-8"))?;
     let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
@@ -301,7 +309,10 @@ impl Message {
     pub fn with_params(&self, json: &str) -> Bytes {
         match &self.params {
             Some(span) => self.with(span.clone(), json),
-            None => self.bytes.clone(),
+            None => {
+                let end = self.bytes.len() - 1;
+                splice(&self.bytes, [(end..end, &format!(r#","params":{json}"#))])
+            }
         }
     }
 

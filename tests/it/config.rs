@@ -85,6 +85,7 @@ fn every_key_arrives() {
         connections_max = 3
         streams_max = 4
         queue_max = 5
+        answer_timeout = "90s"
         starts_max = 6
         [hub.log]
         level = "debug"
@@ -109,6 +110,7 @@ fn every_key_arrives() {
         idle_timeout = 0
         stop_timeout = "2s"
         overlap = false
+        era = "modern"
         strict_stdout = "${env:YES}"
         expose_errors = true
         restart = { max = 2 }
@@ -140,6 +142,7 @@ fn every_key_arrives() {
         connections_max: 3,
         streams_max: 4,
         queue_max: 5,
+        answer_timeout: Duration::from_secs(90),
         starts_max: 6,
     };
     assert_eq!(hub.limits, limits);
@@ -155,6 +158,7 @@ fn every_key_arrives() {
     assert_eq!(time.inherit_env, InheritEnv::All);
     assert_eq!(time.cwd, Path::new("/etc/hub/data/x"));
     assert_eq!((time.isolation, time.start, time.process_max), (Isolation::Call, Start::Eager, 7));
+    assert_eq!(time.era, config::Era::Modern);
     assert_eq!(time.start_timeout, Duration::from_secs(1));
     assert_eq!(time.request_timeout, Duration::from_secs(420));
     assert_eq!(time.idle_timeout, Duration::ZERO);

@@ -19,13 +19,15 @@ pub fn example(name: &str) -> PathBuf {
     let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
     BUILT.call_once(|| {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-        let rogue = fs::read_dir(sources.join("rogue")).unwrap().flatten();
-        let newest = rogue.map(|file| changed(&file.path())).max().flatten();
+        let folder = |name: &str| {
+            let files = fs::read_dir(sources.join(name)).unwrap().flatten();
+            changed(&path(name)) > files.map(|file| changed(&file.path())).max().flatten()
+        };
         let single = |name: &str| changed(&path(name)) > changed(&sources.join(format!("{name}.rs")));
-        let fresh = changed(&path("rogue")) > newest && single("echo") && single("rmcp_server");
-        if !fresh {
+        if !(folder("rogue") && folder("modern") && single("echo") && single("rmcp_server")) {
             let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "--example", "echo", "--example", "rogue", "--example", "rmcp_server"]);
+            cargo.args(["build", "--quiet"]);
+            cargo.args(["echo", "rogue", "modern", "rmcp_server"].map(|name| format!("--example={name}")));
             cargo.args(profile.ends_with("release").then_some("--release"));
             cargo.arg("--target-dir").arg(profile.parent().unwrap());
             assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
@@ -35,15 +37,15 @@ pub fn example(name: &str) -> PathBuf {
 }
 
 /// A server just started, spoken to line by line.
-struct Peer {
-    child: Child,
+pub struct Peer {
+    pub child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
-    asked: u64,
+    pub asked: u64,
 }
 
 impl Peer {
-    fn start(name: &str, flags: &[&str]) -> Self {
+    pub fn start(name: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(example(name));
         command.args(flags).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
@@ -57,21 +59,21 @@ impl Peer {
         peer
     }
 
-    fn initialize(&mut self) -> Value {
+    pub fn initialize(&mut self) -> Value {
         let client = json!({"name": "test", "version": "1"});
         let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
         self.ask("initialize", params);
         self.message()
     }
 
-    fn write(&mut self, text: &str) {
+    pub fn write(&mut self, text: &str) {
         let input = self.input.as_mut().unwrap();
         input.write_all(text.as_bytes()).unwrap();
         input.write_all(b"\n").unwrap();
     }
 
     /// Sends a request; its id is `self.asked` from now on.
-    fn ask(&mut self, method: &str, params: Value) {
+    pub fn ask(&mut self, method: &str, params: Value) {
         self.asked += 1;
         let id = self.asked;
         self.write(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string());
@@ -101,19 +103,19 @@ impl Peer {
     }
 
     /// The next line, its end included; empty when stdout ended.
-    fn line(&mut self) -> Vec<u8> {
+    pub fn line(&mut self) -> Vec<u8> {
         let mut line = Vec::new();
         self.output.read_until(b'\n', &mut line).unwrap();
         line
     }
 
-    fn message(&mut self) -> Value {
+    pub fn message(&mut self) -> Value {
         let line = self.line();
         serde_json::from_slice(&line).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&line)))
     }
 
     /// Closes stdin and waits for the end.
-    fn end(mut self) -> ExitStatus {
+    pub fn end(mut self) -> ExitStatus {
         self.input = None;
         self.child.wait().unwrap()
     }

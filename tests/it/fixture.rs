@@ -35,6 +35,11 @@ pub fn echo(name: &str, keys: &str) -> String {
     upstream(name, "echo", &[], keys)
 }
 
+/// The table of an upstream that runs `examples/modern` with these flags; more keys follow.
+pub fn modern(name: &str, flags: &[&str], keys: &str) -> String {
+    upstream(name, "modern", flags, keys)
+}
+
 fn upstream(name: &str, program: &str, flags: &[&str], keys: &str) -> String {
     let program = example(program);
     format!("[upstreams.{name}]\ncommand = {:?}\nargs = {flags:?}\n{keys}\n", program.display().to_string())

@@ -1,0 +1,385 @@
+//! What a newer server's side looks like to an older client, and the client's to the server.
+//!
+//! Its requests get the envelope that 2026-07-28 wants with each one; results lose what came with that revision. A
+//! result that asks for input is taken apart here and put together again as a retry; who is asked in between is
+//! [`hub::rounds`](crate::hub::rounds)' business.
+
+use serde_json::{Value, json, value::RawValue};
+
+use crate::wire::{
+    Message, Revision,
+    envelope::{
+        CLIENT_CAPABILITIES, CLIENT_INFO, HEADER_MISMATCH, KEYS, LOG_LEVEL, PROTOCOL_VERSION, SERVER_INFO,
+        UNSUPPORTED_VERSION, VERSION,
+    },
+    message::{self, INTERNAL_ERROR},
+    object::Object,
+};
+
+/// Most questions in one round.
+pub const QUESTIONS_MAX: usize = 32;
+
+/// What is said of a client with each request: members of `_meta`, as JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Introduction {
+    capabilities: String,
+    client: String,
+}
+
+impl Introduction {
+    /// Of a client, from the `params` of its `initialize`.
+    pub fn of_client(params: &Value, revision: Revision) -> Introduction {
+        let mut capabilities = params["capabilities"].clone();
+        if let Some(all) = capabilities.as_object_mut() {
+            // What it can still be asked in this way: nothing needs to be told of a change, and forms were all there was.
+            all.remove("tasks");
+            if let Some(roots) = all.get_mut("roots").filter(|roots| roots.is_object()) {
+                *roots = json!({});
+            }
+            if let Some(elicitation) = all.get_mut("elicitation").and_then(Value::as_object_mut) {
+                if revision < Revision::V2025_11_25 {
+                    elicitation.remove("url");
+                }
+                if elicitation.is_empty() {
+                    elicitation.insert("form".into(), json!({}));
+                }
+            }
+        }
+        let capabilities = if capabilities.is_object() { capabilities } else { json!({}) };
+        Introduction { capabilities: capabilities.to_string(), client: params["clientInfo"].to_string() }
+    }
+
+    /// The hub's own, for what it asks on its own behalf.
+    pub fn of_hub() -> Introduction {
+        let client = json!({ "name": "hubward", "version": env!("CARGO_PKG_VERSION") });
+        Introduction { capabilities: "{}".into(), client: client.to_string() }
+    }
+
+    /// Parameters with this envelope in their `_meta`; `level`: the log messages that are wanted.
+    pub fn put_on(&self, params: Option<&str>, level: Option<&str>) -> Option<String> {
+        let params = Object::read(params.unwrap_or("{}"))?;
+        let meta = match params.get("_meta") {
+            Some(meta) => Object::read(meta.get())?,
+            None => Object::read("{}")?,
+        };
+        let mut own = meta.edit();
+        for key in KEYS {
+            own.remove(key);
+        }
+        let own = own.apply();
+        let own = Object::read(&own)?;
+        let mut own = own.edit();
+        own.set(PROTOCOL_VERSION, Value::from(VERSION).to_string()).set(CLIENT_CAPABILITIES, &*self.capabilities);
+        if self.client != "null" {
+            own.set(CLIENT_INFO, &*self.client);
+        }
+        if let Some(level) = level {
+            own.set(LOG_LEVEL, Value::from(level).to_string());
+        }
+        // The experimental tasks of 2025-11-25 are unknown there.
+        Some(params.edit().remove("task").set("_meta", own.apply()).apply())
+    }
+}
+
+/// An older client's request as a newer server wants it.
+pub fn request(request: &Message, introduction: &Introduction, level: Option<&str>) -> Option<Message> {
+    let params = introduction.put_on(request.params(), level)?;
+    message::one(request.with_params(&params))
+}
+
+/// A result as the older revisions have it. `wrapped`: the tool's schema was shown to the client inside an object.
+pub fn result(method: &str, result: &str, wrapped: bool) -> Option<String> {
+    let result = Object::read(result)?;
+    let mut edit = result.edit();
+    edit.remove("resultType").remove("ttlMs").remove("cacheScope");
+    let meta = result.get("_meta").and_then(|meta| Object::read(meta.get()));
+    if let Some(meta) = meta.filter(|meta| meta.get(SERVER_INFO).is_some()) {
+        match meta.edit().remove(SERVER_INFO).apply() {
+            empty if empty == "{}" => edit.remove("_meta"),
+            rest => edit.set("_meta", rest),
+        };
+    }
+    match method {
+        "tools/list" => {
+            if let Some(tools) = result.get("tools") {
+                edit.set("tools", tools_with_objects(tools.get())?);
+            }
+        }
+        "tools/call" => {
+            if let Some(value) = result.get("structuredContent") {
+                if wrapped || !value.get().starts_with('{') {
+                    edit.set("structuredContent", format!(r#"{{"result":{}}}"#, value.get()));
+                }
+                if let Some(content) = with_text(result.get("content"), value.get()) {
+                    edit.set("content", content);
+                }
+            }
+        }
+        _ => {}
+    }
+    Some(edit.apply())
+}
+
+/// An error response as the older revisions have it: what only concerns the leg behind us is no business of theirs.
+pub fn error(response: &Message) -> bytes::Bytes {
+    let object = response.error().and_then(Object::read);
+    let code = object.as_ref().and_then(|error| error.get("code")?.get().parse::<i32>().ok());
+    match (object, code, response.id()) {
+        (Some(error), Some(HEADER_MISMATCH | UNSUPPORTED_VERSION), Some(id)) => {
+            let error = error.edit().set("code", INTERNAL_ERROR.to_string()).apply();
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into()
+        }
+        _ => response.bytes().clone(),
+    }
+}
+
+/// Content that says in text what `value` says, where it has no text: older clients read nothing else.
+pub fn with_text(content: Option<&RawValue>, value: &str) -> Option<String> {
+    let blocks: Vec<&RawValue> =
+        content.and_then(|content| serde_json::from_str(content.get()).ok()).unwrap_or_default();
+    let is_text = |block: &&RawValue| {
+        Object::read(block.get()).is_some_and(|block| block.string("type").as_deref() == Some("text"))
+    };
+    if blocks.iter().any(is_text) {
+        return None;
+    }
+    let text = json!({ "type": "text", "text": value }).to_string();
+    let all = blocks.iter().map(|block| block.get()).chain([text.as_str()]);
+    Some(format!("[{}]", all.collect::<Vec<_>>().join(",")))
+}
+
+/// Tools whose `outputSchema` describes an object, as it had to before 2026-07-28 (SEP-2106).
+fn tools_with_objects(tools: &str) -> Option<String> {
+    let tools: Vec<&RawValue> = serde_json::from_str(tools).ok()?;
+    let tools = tools.iter().map(|tool| {
+        let object = Object::read(tool.get());
+        let schema =
+            object.as_ref().and_then(|object| object.get("outputSchema")).filter(|schema| needs_wrap(schema.get()));
+        match (object.as_ref(), schema) {
+            (Some(object), Some(schema)) => object.edit().set("outputSchema", wrap(schema.get())).apply(),
+            _ => tool.get().to_owned(),
+        }
+    });
+    Some(format!("[{}]", tools.collect::<Vec<_>>().join(",")))
+}
+
+/// Does a schema not say that it describes an object?
+pub fn needs_wrap(schema: &str) -> bool {
+    Object::read(schema).is_none_or(|schema| schema.string("type").as_deref() != Some("object"))
+}
+
+fn wrap(schema: &str) -> String {
+    // References from the root lead elsewhere now.
+    let inner = match memchr::memmem::find(schema.as_bytes(), b"$ref") {
+        None => schema.to_owned(),
+        Some(_) => {
+            let mut tree: Value = serde_json::from_str(schema).unwrap_or_default();
+            lead_on(&mut tree);
+            tree.to_string()
+        }
+    };
+    format!(r#"{{"type":"object","properties":{{"result":{inner}}},"required":["result"]}}"#)
+}
+
+fn lead_on(tree: &mut Value) {
+    match tree {
+        Value::Object(members) => members.iter_mut().for_each(|(name, value)| match value {
+            Value::String(to) if name == "$ref" || name == "$dynamicRef" => {
+                if let Some(rest) = to.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+                    *to = format!("#/properties/result{rest}");
+                }
+            }
+            other => lead_on(other),
+        }),
+        Value::Array(items) => items.iter_mut().for_each(lead_on),
+        _ => {}
+    }
+}
+
+/// A result that asks for input (2026-07-28, basic/patterns/mrtr).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Required {
+    pub questions: Vec<Question>,
+    /// As JSON, byte for byte.
+    pub state: Option<String>,
+}
+
+/// One of its questions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// As JSON, byte for byte.
+    pub key: String,
+    pub method: String,
+    pub params: Option<String>,
+}
+
+/// What kind of result this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Complete,
+    Required(Required),
+    /// Nothing that can be shown to an older client; why.
+    Invalid(String),
+}
+
+/// Reads a newer server's result to one method.
+pub fn outcome(method: &str, result: &str) -> Outcome {
+    let invalid = |why: &str| Outcome::Invalid(why.to_owned());
+    let Some(result) = Object::read(result) else { return invalid("its result is no object") };
+    match result.get("resultType").map(|_| result.string("resultType")) {
+        None => return Outcome::Complete,
+        Some(kind) => match kind.as_deref() {
+            Some("complete") => return Outcome::Complete,
+            Some("input_required") => {}
+            _ => return invalid("its result is of a kind that is not known here"),
+        },
+    }
+    if !matches!(method, "tools/call" | "prompts/get" | "resources/read") {
+        return invalid("it asks for input where that is not allowed");
+    }
+    let state = result.get("requestState").map(|state| state.get().to_owned());
+    let mut questions = Vec::new();
+    if let Some(all) = result.get("inputRequests") {
+        let Some(all) = Object::read(all.get()) else { return invalid("its `inputRequests` is no object") };
+        for member in all.members() {
+            let question = Object::read(member.value.get());
+            let Some((question, method)) =
+                question.and_then(|object| object.string("method").map(|name| (object, name)))
+            else {
+                return invalid("one of its `inputRequests` has no method");
+            };
+            let params = question.get("params").map(|params| params.get().to_owned());
+            questions.push(Question { key: Value::from(&*member.name).to_string(), method, params });
+        }
+    }
+    match (questions.len(), &state) {
+        (0, None) => invalid("it asks for input and names neither questions nor a state"),
+        (count, _) if count > QUESTIONS_MAX => {
+            Outcome::Invalid(format!("it asks more than {QUESTIONS_MAX} questions at once"))
+        }
+        _ => Outcome::Required(Required { questions, state }),
+    }
+}
+
+/// The request that a client is asked with. Where a page is to be visited, 2025-11-25 wants a name for that.
+pub fn ask(question: &Question, number: u64) -> Option<Message> {
+    let params = question.params.as_deref().unwrap_or("{}");
+    let object = Object::read(params)?;
+    let params = match object.string("mode").as_deref() {
+        Some("url") if object.get("elicitationId").is_none() => {
+            object.edit().set("elicitationId", Value::from(format!("hubward-{number}")).to_string()).apply()
+        }
+        _ => params.to_owned(),
+    };
+    let params = question.params.as_ref().map(|_| params);
+    message::one(message::request(&number.into(), &question.method, params.as_deref()))
+}
+
+/// The request again, with the answers and the state.
+pub fn retry(request: &Message, answers: &[(String, String)], state: Option<&str>) -> Option<Message> {
+    let params = Object::read(request.params()?)?;
+    let mut edit = params.edit();
+    if !answers.is_empty() {
+        let answers: Vec<String> = answers.iter().map(|(key, answer)| format!("{key}:{answer}")).collect();
+        edit.set("inputResponses", format!("{{{}}}", answers.join(",")));
+    }
+    if let Some(state) = state {
+        edit.set("requestState", state);
+    }
+    message::one(request.with_params(&edit.apply()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Message {
+        message::one(text.to_owned().into()).expect("a message")
+    }
+
+    fn introduction() -> Introduction {
+        let params = json!({ "capabilities": { "roots": { "listChanged": true }, "elicitation": {}, "tasks": {}, "x": 1 },
+            "clientInfo": { "name": "c", "version": "1" } });
+        Introduction::of_client(&params, Revision::V2025_11_25)
+    }
+
+    #[test]
+    fn a_request_gets_an_envelope_and_keeps_the_rest() {
+        let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"n":1.50},"task":{},"_meta":{"a":1e2,"io.modelcontextprotocol/clientInfo":"no"}}}"#;
+        let full = request(&message(text), &introduction(), Some("info")).expect("a request");
+        let text = full.params().expect("some");
+        assert!(text.contains(r#""name":"t","arguments":{"n":1.50}"#) && text.contains(r#""a":1e2"#), "{text}");
+        let params: Value = serde_json::from_str(full.params().expect("some")).expect("JSON");
+        assert_eq!(params["_meta"][CLIENT_CAPABILITIES], json!({ "elicitation": { "form": {} }, "roots": {}, "x": 1 }));
+        assert_eq!((&params["_meta"][CLIENT_INFO]["name"], &params["_meta"][LOG_LEVEL]), (&json!("c"), &json!("info")));
+        assert_eq!(params.get("task"), None);
+        let bare = message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+        let full = request(&bare, &Introduction::of_hub(), None).expect("a request");
+        assert!(full.params().expect("some").contains(r#"clientCapabilities":{}"#), "{full:?}");
+    }
+
+    #[test]
+    fn p47_a_result_loses_what_is_newer() {
+        let text = r#"{"resultType":"complete","ttlMs":1,"cacheScope":"public","x":1.0,"_meta":{"io.modelcontextprotocol/serverInfo":{},"k":1}}"#;
+        assert_eq!(result("resources/read", text, false).as_deref(), Some(r#"{"x":1.0,"_meta":{"k":1}}"#));
+    }
+
+    #[test]
+    fn p48_what_is_no_object_is_wrapped_in_list_and_call() {
+        let list = result(
+            "tools/list",
+            r##"{"tools":[{"name":"a","outputSchema":{"type":"array","items":{"$ref":"#/$defs/x"},"$defs":{"x":{}}}},{"name":"b","outputSchema":{"type":"object"}}]}"##,
+            false,
+        );
+        let list: Value = serde_json::from_str(&list.expect("a list")).expect("JSON");
+        let schema = &list["tools"][0]["outputSchema"];
+        assert_eq!((&schema["type"], &schema["required"]), (&json!("object"), &json!(["result"])));
+        assert_eq!(schema["properties"]["result"]["items"]["$ref"], "#/properties/result/$defs/x");
+        assert_eq!(list["tools"][1]["outputSchema"], json!({ "type": "object" }));
+        let call = result("tools/call", r#"{"content":[],"structuredContent":[1.50]}"#, false).expect("a result");
+        assert_eq!(call, r#"{"content":[{"text":"[1.50]","type":"text"}],"structuredContent":{"result":[1.50]}}"#);
+        let call =
+            result("tools/call", r#"{"content":[{"type":"text","text":"x"}],"structuredContent":{"a":1}}"#, true);
+        assert_eq!(
+            call.expect("a result"),
+            r#"{"content":[{"type":"text","text":"x"}],"structuredContent":{"result":{"a":1}}}"#
+        );
+    }
+
+    #[test]
+    fn p44_questions_and_state_are_read_and_given_back_byte_for_byte() {
+        let text = r#"{"resultType":"input_required","inputRequests":{"k\u00e9":{"method":"roots/list"},"b":{"method":"elicitation/create","params":{"mode":"url","url":"x"}}},"requestState":"s\u00e9\/"}"#;
+        let Outcome::Required(required) = outcome("tools/call", text) else { panic!("{text}") };
+        assert_eq!((required.questions.len(), required.state.as_deref()), (2, Some(r#""s\u00e9\/""#)));
+        let asked = ask(&required.questions[1], 7).expect("a question");
+        assert!(asked.params().expect("some").contains(r#""elicitationId":"hubward-7""#));
+        assert_eq!(ask(&required.questions[0], 8).expect("a question").params(), None);
+        let first = message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#);
+        let answers = [(r#""b""#.to_owned(), r#"{"action":"accept"}"#.to_owned())];
+        let again = retry(&first, &answers, required.state.as_deref()).expect("a request");
+        assert!(again.params().expect("some").contains(r#""requestState":"s\u00e9\/""#), "{again:?}");
+        assert!(again.params().expect("some").contains(r#""inputResponses":{"b":{"action":"accept"}}"#), "{again:?}");
+    }
+
+    #[test]
+    fn outcomes() {
+        let cases = [
+            ("tools/call", r#"{"x":1}"#, true),
+            ("tools/call", r#"{"resultType":"complete"}"#, true),
+            ("tools/call", r#"{"resultType":"task"}"#, false),
+            ("tools/call", r#"{"resultType":7}"#, false),
+            ("tools/call", r#"{"resultType":"input_required"}"#, false),
+            ("tools/list", r#"{"resultType":"input_required","requestState":"s"}"#, false),
+            ("tools/call", r#"{"resultType":"input_required","inputRequests":[]}"#, false),
+            ("tools/call", r#"{"resultType":"input_required","inputRequests":{"a":{}}}"#, false),
+            ("tools/call", "[]", false),
+        ];
+        for (method, text, complete) in cases {
+            let outcome = outcome(method, text);
+            assert_eq!(outcome == Outcome::Complete, complete, "{text}");
+            assert_eq!(matches!(outcome, Outcome::Invalid(_)), !complete, "{text}");
+        }
+        let state_only = outcome("tools/call", r#"{"resultType":"input_required","requestState":"s"}"#);
+        assert!(matches!(state_only, Outcome::Required(required) if required.questions.is_empty()));
+    }
+}

@@ -1,0 +1,228 @@
+//! Calls between two revisions: how a request goes out, and what its client sees of what comes back.
+//!
+//! Where both speak the same, everything passes as it came, and nothing here costs more than a comparison.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+
+use super::{
+    audience::Level,
+    marks,
+    rounds::{Rounds, Step, stopped},
+    routes::Route,
+    session::{Session, Transport},
+};
+use crate::{
+    bridge::{Bridged, content, older, older::Outcome, shape},
+    link::connection::{CallError, Caller, Event, Reply},
+    wire::{
+        Id, Message,
+        envelope::{self, LOG_LEVEL},
+        message::{self, INTERNAL_ERROR},
+        object::Object,
+    },
+};
+
+/// Takes the calls of one POST across.
+pub struct Crossing {
+    session: Arc<Session>,
+    route: Arc<Route>,
+    rounds: Rounds,
+    doing: FuturesUnordered<BoxFuture<'static, Done>>,
+    ready: VecDeque<Event>,
+}
+
+/// What came of something that took time.
+pub enum Done {
+    /// A call was sent again.
+    Sent(Reply),
+    Event(Event),
+}
+
+/// What happens next.
+pub enum Next {
+    Sent(Reply),
+    Event(Event),
+    /// A call is to be sent again.
+    Retry(Id, Vec<(String, String)>, Option<String>, mpsc::Sender<Event>),
+    /// The client wants this call no more.
+    Cancelled(Id),
+}
+
+impl Crossing {
+    pub fn new(session: &Arc<Session>, route: &Arc<Route>) -> Crossing {
+        Crossing {
+            session: session.clone(),
+            route: route.clone(),
+            rounds: Rounds::default(),
+            doing: FuturesUnordered::new(),
+            ready: VecDeque::new(),
+        }
+    }
+
+    fn is_modern(&self) -> bool {
+        self.session.transport == Transport::Stateless
+    }
+
+    /// A request in the upstream's words, where they are others than the client's; and on whose behalf it goes.
+    pub fn request(&self, request: &Message, bridged: &Bridged) -> Result<(Option<Message>, Caller), CallError> {
+        let mut caller = self.session.caller();
+        // A newer server has no requests to write.
+        caller.askable &= !bridged.profile.is_modern();
+        let other = match (self.is_modern(), bridged.profile.is_modern()) {
+            (false, false) => return Ok((None, caller)),
+            (true, false) => shape::to_legacy(request),
+            (true, true) => {
+                caller.logs = matches!(request.meta([LOG_LEVEL]), Ok([Some(_)]));
+                return Ok((None, caller));
+            }
+            (false, true) => {
+                let level = self.session.level().unwrap_or(Level::UNASKED);
+                let level = bridged.profile.can(&["logging"]).then(|| level.as_str());
+                let introduction = self.session.greeting().map(|greeting| &greeting.introduction);
+                caller.logs = level.is_some();
+                introduction.and_then(|introduction| older::request(request, introduction, level))
+            }
+        };
+        match other {
+            Some(other) => Ok((Some(other), caller)),
+            None => Err(CallError::Malformed),
+        }
+    }
+
+    /// A response in the client's words. None: the call goes on, because the client is asked something first.
+    /// `sender` makes the queue for what is still to come of it.
+    pub fn response(
+        &mut self,
+        request: &Message,
+        bytes: Bytes,
+        bridged: &Arc<Bridged>,
+        sender: impl FnOnce() -> mpsc::Sender<Event>,
+    ) -> Option<Event> {
+        let revision = self.session.revision();
+        // Its own server side knows what a newer client sees.
+        if self.is_modern() || !bridged.profile.is_newer_than(revision) {
+            return Some(Event::Response(bytes));
+        }
+        let Some(id) = request.id() else { return Some(Event::Response(bytes)) };
+        let method = request.method();
+        let Some(response) = message::one(bytes.clone()) else { return Some(Event::Response(bytes)) };
+        let Some(result) = response.result() else {
+            return Some(Event::Response(if bridged.profile.is_modern() { older::error(&response) } else { bytes }));
+        };
+        if !bridged.profile.is_modern() {
+            return Some(Event::Response(match content::result(method, result, revision) {
+                Some(result) => message::response(id, &result),
+                None => bytes,
+            }));
+        }
+        match older::outcome(method, result) {
+            Outcome::Complete => {}
+            Outcome::Required(required) => {
+                let waiting = self.session.waits(std::slice::from_ref(id));
+                return match self.rounds.open(id, required, bridged, sender(), waiting) {
+                    Ok(asks) => {
+                        self.ready.extend(asks.into_iter().map(Event::Ask));
+                        None
+                    }
+                    Err(why) => Some(Event::Response(stopped(id, method, &self.blame(&why), None))),
+                };
+            }
+            Outcome::Invalid(why) => {
+                let error = message::error_response(Some(id), INTERNAL_ERROR, &self.blame(&why), None);
+                return Some(Event::Response(error));
+            }
+        }
+        let structured = method == "tools/call"
+            && Object::read(result)
+                .and_then(|result| result.get("structuredContent"))
+                .is_some_and(|value| value.get().starts_with('{'));
+        if !structured {
+            return Some(Event::Response(finished(id, method, result, false, revision)));
+        }
+        // Whether the client knows this tool's results inside an object is a matter of its schema.
+        let (route, session, request, result) =
+            (self.route.clone(), self.session.clone(), request.clone(), result.to_owned());
+        self.doing.push(Box::pin(async move {
+            let name = envelope::name_of(&request).unwrap_or_default();
+            let wrapped = marks::of(&route, &session).await.is_ok_and(|marks| marks.wrapped.contains(&name));
+            let id = request.id().cloned().unwrap_or_else(|| Id::from(0));
+            Done::Event(Event::Response(finished(&id, request.method(), &result, wrapped, revision)))
+        }));
+        None
+    }
+
+    fn blame(&self, why: &str) -> String {
+        format!("upstream `{}`: {why}", self.route.name)
+    }
+
+    /// Sends a call again.
+    pub fn retry(
+        &mut self,
+        request: &Message,
+        answers: &[(String, String)],
+        state: Option<&str>,
+        bridged: &Arc<Bridged>,
+        to: mpsc::Sender<Event>,
+    ) {
+        let Some(id) = request.id().cloned() else { return };
+        let again = self.request(request, bridged).and_then(|(other, caller)| {
+            let again = older::retry(other.as_ref().unwrap_or(request), answers, state);
+            again.map(|again| (again, caller)).ok_or(CallError::Malformed)
+        });
+        let bridged = bridged.clone();
+        self.doing.push(Box::pin(async move {
+            let sent = match again {
+                Ok((again, caller)) => bridged.connection.call(&again, caller, &to).await,
+                Err(error) => Err(error),
+            };
+            match sent {
+                Ok(reply) => Done::Sent(reply),
+                Err(error) => Done::Event(Event::Failed { id, error }),
+            }
+        }));
+    }
+
+    /// Is there anything that [`next`](Crossing::next) could yield?
+    pub fn is_busy(&self) -> bool {
+        !self.ready.is_empty() || !self.doing.is_empty() || self.rounds.is_waiting()
+    }
+
+    /// The next thing to happen. Nothing is lost where this is dropped and called again.
+    pub async fn next(&mut self, method_of: impl Fn(&Id) -> String) -> Next {
+        if let Some(event) = self.ready.pop_front() {
+            return Next::Event(event);
+        }
+        tokio::select! {
+            biased;
+            Some(done) = self.doing.next() => match done {
+                Done::Sent(reply) => Next::Sent(reply),
+                Done::Event(event) => Next::Event(event),
+            },
+            step = self.rounds.next(), if self.rounds.is_waiting() => match step {
+                Step::Retry { id, answers, state, to } => Next::Retry(id, answers, state, to),
+                Step::Stop { id, why, error } => {
+                    let bytes = stopped(&id, &method_of(&id), &why, error.as_deref());
+                    Next::Event(Event::Response(bytes))
+                }
+                Step::Cancelled { id } => Next::Cancelled(id),
+            },
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Questions that nobody needs an answer to any more.
+    pub fn unanswered(&self) -> impl Iterator<Item = u64> {
+        self.rounds.unanswered()
+    }
+}
+
+/// A newer server's result for a client of this revision.
+fn finished(id: &Id, method: &str, result: &str, wrapped: bool, revision: crate::wire::Revision) -> Bytes {
+    let plain = older::result(method, result, wrapped);
+    let plain = plain.as_deref().unwrap_or(result);
+    message::response(id, content::result(method, plain, revision).as_deref().unwrap_or(plain))
+}

@@ -1,0 +1,142 @@
+//! What is under way on a Connection: calls by our id, and the questions that came back.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::connection::{Event, OURSELVES};
+use crate::wire::{
+    Id, Message,
+    message::{self, INTERNAL_ERROR},
+};
+
+/// How long an id that was cancelled still counts as busy when messages are attributed.
+const TOMBSTONE_AGE_MAX: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+pub(super) struct Table {
+    pub last_id: u64,
+    pub pending: HashMap<u64, Pending>,
+    pub asks: HashMap<u64, PendingAsk>,
+    pub ended: bool,
+}
+
+pub(super) struct Pending {
+    pub original: Id,
+    pub token: Option<Id>,
+    /// May the server ask the client something on behalf of this call?
+    pub askable: bool,
+    /// May a log message without an address concern it?
+    pub logs: bool,
+    /// A subscription: it lasts as long as it is wanted, and is no work that is under way.
+    pub standing: bool,
+    pub caller: u64,
+    pub state: PendingState,
+}
+
+pub(super) enum PendingState {
+    Waiting {
+        events: mpsc::Sender<Event>,
+        room: mpsc::OwnedPermit<Event>,
+    },
+    /// Cancelled; kept so that a late answer is known for what it is.
+    Cancelled {
+        at: Instant,
+    },
+}
+
+pub(super) struct PendingAsk {
+    /// The id the upstream gave it.
+    pub id: Id,
+    pub token: Option<Id>,
+    /// The call it belongs to; 0 where it is ours.
+    pub call: u64,
+    pub method: Box<str>,
+    /// Where its answer goes, if not to the upstream.
+    pub to: Option<mpsc::Sender<Answer>>,
+}
+
+impl Pending {
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, PendingState::Waiting { .. })
+    }
+
+    /// Is it a call that the upstream has yet to answer?
+    pub fn is_under_way(&self) -> bool {
+        self.is_waiting() && !self.standing
+    }
+}
+
+impl Table {
+    /// The only one of these calls the upstream can be working on, if there is just one.
+    pub fn alone(&self, among: impl Fn(&Pending) -> bool) -> Option<u64> {
+        let recent = |pending: &Pending| match pending.state {
+            PendingState::Waiting { .. } => !pending.standing,
+            PendingState::Cancelled { at } => !pending.standing && at.elapsed() < TOMBSTONE_AGE_MAX,
+        };
+        let counts = |(_, pending): &(&u64, &Pending)| among(pending) && recent(pending);
+        let mut busy = self.pending.iter().filter(counts).map(|(id, _)| *id);
+        match (busy.next(), busy.next()) {
+            (Some(id), None) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Is there no room for another call? One that was cancelled frees its place, but as long as its answer may
+    /// still come it must be remembered, and that is bounded too.
+    pub fn is_full(&self, calls_max: usize) -> bool {
+        let counts = |pending: &&Pending| pending.is_waiting() && pending.caller != OURSELVES;
+        let waiting = || self.pending.values().filter(counts).count();
+        self.pending.len() >= calls_max && (self.pending.len() >= calls_max * 2 + 64 || waiting() >= calls_max)
+    }
+
+    /// The call that a question of one client's process most likely belongs to.
+    pub fn latest_askable(&self) -> Option<u64> {
+        let eligible = self.pending.iter().filter(|(_, pending)| pending.askable && pending.is_waiting());
+        eligible.map(|(id, _)| *id).max()
+    }
+
+    /// Takes the questions of a call away from it: they go to another, or are returned, for somebody has to answer.
+    pub fn disown(&mut self, call: u64, heir: Option<u64>) -> Vec<PendingAsk> {
+        match heir {
+            Some(heir) => {
+                self.asks.values_mut().filter(|ask| ask.call == call).for_each(|ask| ask.call = heir);
+                Vec::new()
+            }
+            None => self.asks.extract_if(|_, ask| ask.call == call).map(|(_, ask)| ask).collect(),
+        }
+    }
+
+    /// Forgets cancelled calls whose answer will not come any more.
+    pub fn bury(&mut self) {
+        if self.pending.len() >= 64 {
+            self.pending.retain(|_, pending| match pending.state {
+                PendingState::Waiting { .. } => true,
+                PendingState::Cancelled { at } => at.elapsed() < TOMBSTONE_AGE_MAX,
+            });
+        }
+    }
+}
+
+/// Calls that a server may interrupt with a question (2026-07-28, basic/patterns/mrtr, and SEP-2260).
+pub(super) fn askable(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read" | "tasks/result")
+}
+
+/// What a server hears whose question outlived its call so that it does not wait for ever.
+pub(super) fn leftover(ask: &PendingAsk) -> Bytes {
+    match &*ask.method {
+        "elicitation/create" => message::response(&ask.id, r#"{"action":"cancel"}"#),
+        "sampling/createMessage" => {
+            message::error_response(Some(&ask.id), -1, "the call this was asked for is over", None)
+        }
+        _ => message::error_response(Some(&ask.id), INTERNAL_ERROR, "the call this was asked for is over", None),
+    }
+}
+
+/// The answer to a question of ours, by its number.
+pub type Answer = (u64, Message);
