@@ -18,6 +18,8 @@ pub enum Verdict {
     Modern(Profile),
     /// It is to be greeted with `initialize`.
     Legacy,
+    /// It has not said so, but refused something else in favour of the newer revision.
+    Newer,
     /// It speaks neither; these are its revisions.
     Neither(String),
 }
@@ -45,6 +47,9 @@ pub fn judge(answer: &Message, name: &str) -> Verdict {
         }
         _ => Vec::new(),
     };
+    if offered.iter().any(|version| version == VERSION) {
+        return Verdict::Newer;
+    }
     match offered.is_empty() || offered.iter().any(|version| Revision::read(version).is_some()) {
         true => Verdict::Legacy,
         false => Verdict::Neither(offered.join(", ").chars().take(200).collect()),
@@ -77,6 +82,7 @@ mod tests {
                     format!("modern {}", profile.result["serverInfo"]["name"].as_str().unwrap_or("?"))
                 }
                 Verdict::Legacy => "legacy".into(),
+                Verdict::Newer => "newer".into(),
                 Verdict::Neither(versions) => format!("neither {versions}"),
             }
         };
@@ -97,6 +103,7 @@ mod tests {
                 r#""error":{"code":-32022,"message":"no","data":{"supported":["2027-01-01","2028-01-01"]}}"#,
                 "neither 2027-01-01, 2028-01-01",
             ),
+            (r#""error":{"code":-32022,"message":"no","data":{"supported":["2026-07-28"]}}"#, "newer"),
             (r#""error":{"code":-32022,"message":"no"}"#, "legacy"),
         ];
         for (answer, expected) in cases {

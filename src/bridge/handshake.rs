@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     link::connection::{CallError, Connection},
-    wire::{Message, Revision, envelope::VERSION, message},
+    wire::{Revision, envelope::VERSION, message},
 };
 
 /// What an upstream is told of the client, in `initialize`.
@@ -81,50 +81,65 @@ pub enum Greeting {
     Ask,
 }
 
-/// Greets an upstream; none where it was asked, and turned out to be older.
+/// What came of a greeting.
+#[derive(Debug)]
+pub enum Met {
+    Ready(Profile),
+    /// It was asked, and is to be started again and greeted with `initialize`, or as a newer one.
+    Again {
+        modern: bool,
+    },
+}
+
+/// Greets an upstream, or finds out how to.
 pub async fn meet(
     connection: &Connection,
     greeting: &Greeting,
     name: &str,
     limit: Duration,
-) -> Result<Option<Profile>, HandshakeError> {
-    match greeting {
-        Greeting::Legacy(hello) => greet(connection, hello, limit).await.map(Some),
-        Greeting::Modern => match era::judge(&discover(connection, limit).await?, name) {
-            Verdict::Modern(profile) => Ok(Some(profile)),
-            Verdict::Neither(versions) => Err(HandshakeError::Neither(versions)),
-            Verdict::Legacy => Err(HandshakeError::NotModern),
-        },
-        Greeting::Ask => match probe(connection, name, limit).await? {
-            Verdict::Modern(profile) => Ok(Some(profile)),
-            Verdict::Legacy => Ok(None),
-            Verdict::Neither(versions) => Err(HandshakeError::Neither(versions)),
-        },
+) -> Result<Met, HandshakeError> {
+    let verdict = match greeting {
+        Greeting::Legacy(hello) => return greet(connection, hello, limit).await.map(Met::Ready),
+        Greeting::Modern => discover(connection, name, limit).await?,
+        Greeting::Ask => probe(connection, name, limit).await?,
+    };
+    let asked = matches!(greeting, Greeting::Ask);
+    match verdict {
+        Verdict::Modern(profile) => Ok(Met::Ready(profile)),
+        Verdict::Legacy if asked => Ok(Met::Again { modern: false }),
+        Verdict::Newer if asked => Ok(Met::Again { modern: true }),
+        Verdict::Legacy | Verdict::Newer => Err(HandshakeError::NotModern),
+        Verdict::Neither(versions) => Err(HandshakeError::Neither(versions)),
     }
 }
 
-async fn discover(connection: &Connection, limit: Duration) -> Result<Message, CallError> {
+/// Asks for what the newer revision has in place of a handshake. A refusal that names this very revision is worth
+/// another try (2026-07-28, basic/versioning).
+async fn discover(connection: &Connection, name: &str, limit: Duration) -> Result<Verdict, CallError> {
     let params = Introduction::of_hub().put_on(None, None);
-    connection.request("server/discover", params.as_deref(), limit).await
+    let ask = async || connection.request("server/discover", params.as_deref(), limit).await;
+    match era::judge(&ask().await?, name) {
+        Verdict::Newer => Ok(era::judge(&ask().await?, name)),
+        verdict => Ok(verdict),
+    }
 }
 
 /// Finds out what a process speaks. Silence alone says nothing, because a start may be slow: so `initialize` follows,
 /// and whichever is answered decides. An end says "older" too.
 async fn probe(connection: &Connection, name: &str, limit: Duration) -> Result<Verdict, CallError> {
-    let discovered = discover(connection, limit);
     let greeted = async {
         tokio::time::sleep(SILENCE).await;
-        connection.request("initialize", Some(&Hello::shared().0.to_string()), limit).await
+        let answer = connection.request("initialize", Some(&Hello::shared().0.to_string()), limit).await;
+        answer.map(|answer| era::judge(&answer, name))
     };
-    let answer = tokio::select! {
+    let verdict = tokio::select! {
         biased;
-        answer = discovered => answer,
-        answer = greeted => answer,
+        verdict = discover(connection, name, limit) => verdict,
+        verdict = greeted => verdict,
     };
-    match answer {
-        Ok(answer) => Ok(era::judge(&answer, name)),
+    match verdict {
         Err(CallError::Lost { .. }) => Ok(Verdict::Legacy),
-        Err(error) => Err(error),
+        verdict => verdict,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     bridge::{
         Bridged,
         feed::{Feed, Hear},
-        handshake::{Greeting, HandshakeError, meet},
+        handshake::{Greeting, HandshakeError, Met, meet},
     },
     config::{Name, UpstreamConfig},
     link::{
@@ -88,9 +88,17 @@ async fn stopped(process: &Process, engine: &Engine) -> Exit {
     }
 }
 
-/// Starts and greets a process; none where it was to be found out what it speaks, and it turned out to be older: then
-/// it is gone, and has to be started again. Runs on the main thread, which forks.
-pub async fn start(spec: StartSpec) -> Result<Option<(Arc<Bridged>, Instance)>, StartError> {
+/// What came of a start.
+pub enum Started {
+    Ready(Arc<Bridged>, Instance),
+    /// It was asked what it speaks, and is gone: to be started again, and greeted accordingly.
+    Again {
+        modern: bool,
+    },
+}
+
+/// Starts and greets a process. Runs on the main thread, which forks.
+pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
     let config = &spec.config;
     let starts = spec.engine.starts.load_full();
     let _permit = starts.acquire_owned().await;
@@ -123,7 +131,7 @@ pub async fn start(spec: StartSpec) -> Result<Option<(Arc<Bridged>, Instance)>, 
     if let Err(HandshakeError::Call(CallError::Lost { .. })) = &greeted {
         let _ = tokio::time::timeout(OBITUARY_WAIT_MAX, process.exited()).await;
     }
-    let profile = greeted.map_err(|error| {
+    let met = greeted.map_err(|error| {
         let why = match &error {
             HandshakeError::Call(CallError::Lost { why, .. }) => {
                 let exit = process.exit().filter(|exit| !exit.stopped || exit.fault.is_some());
@@ -149,14 +157,18 @@ pub async fn start(spec: StartSpec) -> Result<Option<(Arc<Bridged>, Instance)>, 
         StartError { public: format!("{why}{shown}"), full: format!("{why}{last}"), stderr, refused }
     })?;
     guard.process = None;
-    let Some(profile) = profile else {
-        // Before the next one starts: it may hold what only one can have.
-        stopped(&process, &spec.engine).await;
-        return Ok(None);
+    let profile = match met {
+        Met::Ready(profile) => profile,
+        Met::Again { modern } => {
+            // Before the next one starts: it may hold what only one can have.
+            stopped(&process, &spec.engine).await;
+            return Ok(Started::Again { modern });
+        }
     };
     let watch = connection.watch();
     let feed = profile.is_modern().then(|| Feed::start(watch.clone(), &profile.result["capabilities"], spec.hear, &io));
-    Ok(Some((Arc::new(Bridged { connection, profile: Arc::new(profile), feed }), Instance { process, watch })))
+    let bridged = Bridged { connection, profile: Arc::new(profile), feed };
+    Ok(Started::Ready(Arc::new(bridged), Instance { process, watch }))
 }
 
 impl Instance {

@@ -1,7 +1,10 @@
 //! What the hub does itself with a client's messages: because it is between it and the client, or because several
 //! clients share one upstream and their wishes have to be brought together.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -40,8 +43,12 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
         }
         "initialize" => Some(error(INVALID_REQUEST, "the session is initialized already")),
         method if method.starts_with("tasks/") => {
-            let offered = session.own.load().as_ref().is_some_and(|own| own.profile.can(&["tasks"]));
-            match offered && session.transport != Transport::Stateless {
+            let offered = match session.transport {
+                // Whose task it is was looked at before.
+                Transport::Stateless => route.serving.modern.load(Ordering::Relaxed),
+                _ => session.own.load().as_ref().is_some_and(|own| own.profile.can(&["tasks"])),
+            };
+            match offered {
                 true => None,
                 false => Some(error(METHOD_NOT_FOUND, "tasks are not offered here")),
             }

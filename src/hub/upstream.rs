@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     audience::{Audience, Level},
     engine::Engine,
-    instance::{self, STDERR_LINES, StartError, StartSpec},
+    instance::{self, STDERR_LINES, StartError, StartSpec, Started},
     isolation::jitter,
     lifecycle::{Effect, Event, Lifecycle, Phase},
     routes::{Serving, State, UpstreamStatus},
@@ -118,9 +118,10 @@ enum Told {
         bridged: Arc<Bridged>,
         watch: ConnectionWatch,
     },
-    /// It was asked what it speaks, and is to be started again for `initialize`.
-    Older {
+    /// It was asked what it speaks, and is to be started again.
+    Settled {
         number: u64,
+        modern: bool,
     },
     StartFailed {
         number: u64,
@@ -427,9 +428,9 @@ impl Upstream {
                 return;
             };
             let (bridged, instance) = match started {
-                Ok(Some(started)) => started,
-                Ok(None) => {
-                    let _ = address.send(Told::Older { number }).await;
+                Ok(Started::Ready(bridged, instance)) => (bridged, instance),
+                Ok(Started::Again { modern }) => {
+                    let _ = address.send(Told::Settled { number, modern }).await;
                     return;
                 }
                 Err(error) => {
@@ -475,16 +476,16 @@ impl Upstream {
         })
     }
 
-    /// It opens with `initialize`: whoever waited is served as the configuration says.
-    fn older(&mut self, number: u64, context: &mut Context<Self>) {
+    /// It is known what the upstream speaks: whoever waited is served accordingly.
+    fn settled(&mut self, number: u64, modern: bool, context: &mut Context<Self>) {
         self.instances.remove(&number);
-        self.settle_era(Some(false));
+        self.settle_era(Some(modern));
         self.life.forget_start();
+        if self.proving {
+            self.prove(context);
+        }
         if self.is_shared() {
             return self.serve_waiters(context);
-        }
-        if std::mem::take(&mut self.proving) {
-            self.prove(context);
         }
         for connect in std::mem::take(&mut self.waiters) {
             self.seat(connect, context);
@@ -778,7 +779,7 @@ impl Handler<Told> for Upstream {
                 }
             }
             Told::Started { number, bridged, watch } => self.started(number, bridged, watch, context),
-            Told::Older { number } => self.older(number, context),
+            Told::Settled { number, modern } => self.settled(number, modern, context),
             Told::StartFailed { number, error } => self.start_failed(number, error, context),
             Told::GivenUp { number } => {
                 self.instances.remove(&number);
