@@ -120,17 +120,21 @@ pub fn result(method: &str, result: &str, wrapped: bool) -> Option<String> {
     Some(edit.apply())
 }
 
-/// An error response as the older revisions have it: what only concerns the leg behind us is no business of theirs.
-pub fn error(response: &Message) -> bytes::Bytes {
-    let object = response.error().and_then(Object::read);
+/// A newer server's error for a client: what only concerns the leg behind us is no business of theirs.
+pub fn error(error: &str) -> String {
+    let object = Object::read(error);
     let code = object.as_ref().and_then(|error| error.get("code")?.get().parse::<i32>().ok());
-    match (object, code, response.id()) {
-        (Some(error), Some(HEADER_MISMATCH | UNSUPPORTED_VERSION), Some(id)) => {
-            let error = error.edit().set("code", INTERNAL_ERROR.to_string()).apply();
-            format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into()
+    match (object, code) {
+        (Some(object), Some(HEADER_MISMATCH | UNSUPPORTED_VERSION)) => {
+            object.edit().set("code", INTERNAL_ERROR.to_string()).apply()
         }
-        _ => response.bytes().clone(),
+        _ => error.to_owned(),
     }
+}
+
+/// Calls that may end with a question (2026-07-28, basic/patterns/mrtr).
+pub fn may_ask(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read")
 }
 
 /// Content that says in text what `value` says, where it has no text: older clients read nothing else.
@@ -234,7 +238,7 @@ pub fn outcome(method: &str, result: &str) -> Outcome {
             _ => return invalid("its result is of a kind that is not known here"),
         },
     }
-    if !matches!(method, "tools/call" | "prompts/get" | "resources/read") {
+    if !may_ask(method) {
         return invalid("it asks for input where that is not allowed");
     }
     let state = result.get("requestState").map(|state| state.get().to_owned());

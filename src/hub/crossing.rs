@@ -111,7 +111,8 @@ impl Crossing {
         let method = request.method();
         let Some(response) = message::one(bytes.clone()) else { return Some(Event::Response(bytes)) };
         let Some(result) = response.result() else {
-            return Some(Event::Response(if bridged.profile.is_modern() { older::error(&response) } else { bytes }));
+            let modern = response.error().filter(|_| bridged.profile.is_modern());
+            return Some(Event::Response(modern.map_or(bytes, |error| message::failure(id, &older::error(error)))));
         };
         if !bridged.profile.is_modern() {
             return Some(Event::Response(match content::result(method, result, revision) {

@@ -31,6 +31,8 @@ pub struct Calls {
     events: mpsc::Receiver<Event>,
     /// Its other end, which the calls under way keep open.
     to: mpsc::WeakSender<Event>,
+    /// No call of these is under way at the upstream.
+    drained: bool,
     /// Cancel what is unfinished when they are dropped. They go before the seat, so that it knows.
     replies: Vec<Reply>,
     seat: Option<Seat>,
@@ -77,6 +79,7 @@ pub async fn dispatch(
     let mut calls = Calls {
         events,
         to: to.downgrade(),
+        drained: false,
         replies: Vec::with_capacity(requests.len()),
         seat: None,
         waiting: None,
@@ -218,7 +221,7 @@ impl Calls {
     /// The next event; none after the last final one, or when the calls were cancelled.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
-            if self.open.is_empty() {
+            if self.open.is_empty() || (self.drained && !self.crossing.is_busy()) {
                 return None;
             }
             let open = &self.open;
@@ -243,7 +246,13 @@ impl Calls {
                         continue;
                     }
                 },
-                event = self.events.recv() => event?,
+                event = self.events.recv(), if !self.drained => match event {
+                    Some(event) => event,
+                    None => {
+                        self.drained = true;
+                        continue;
+                    }
+                },
                 () = self.session.ended.cancelled() => return self.session_ended(),
                 () = tokio::time::sleep_until(self.deadline.into()) => return self.time_out(),
             };
@@ -260,7 +269,7 @@ impl Calls {
         };
         let id = response_id(&self.open, &bytes);
         let Some(request) = request_of(&self.open, id.as_ref()).cloned() else { return Some(Event::Response(bytes)) };
-        let (to, events) = (&mut self.to, &mut self.events);
+        let (to, events, drained) = (&mut self.to, &mut self.events, &mut self.drained);
         self.crossing.response(&request, bytes, &bridged, || {
             to.upgrade().unwrap_or_else(|| {
                 // All of this POST is answered but this one. What was said stays to be read.
@@ -270,7 +279,7 @@ impl Calls {
                 }
                 let (new, from) = mpsc::channel(EVENTS_MAX + said.len());
                 said.into_iter().for_each(|event| drop(new.try_send(event)));
-                (*to, *events) = (new.downgrade(), from);
+                (*to, *events, *drained) = (new.downgrade(), from, false);
                 new
             })
         })

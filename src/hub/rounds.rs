@@ -209,7 +209,7 @@ pub fn stopped(id: &Id, method: &str, why: &str, error: Option<&str>) -> bytes::
         return message::response(id, &result.to_string());
     }
     match error {
-        Some(error) => format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into(),
+        Some(error) => message::failure(id, error),
         None => message::error_response(Some(id), INTERNAL_ERROR, why, None),
     }
 }

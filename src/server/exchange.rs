@@ -270,7 +270,7 @@ impl Exchange {
         let uri = (self.message.method() == "resources/read").then(|| self.target());
         let error = shape::error_to_modern(error, uri.as_deref());
         let status = if code == Some(MISSING_CAPABILITY.into()) { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-        Some(Out::Final(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, self.id).into(), status))
+        Some(Out::Final(message::failure(&self.id, &error), status))
     }
 
     /// What a newer server answers is the client's as it is, but for a state.
@@ -283,8 +283,15 @@ impl Exchange {
                 Some(METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
                 _ => StatusCode::OK,
             };
-            return Some(Out::Final(older::error(&response), status));
+            let uri = (self.message.method() == "resources/read").then(|| self.target());
+            let error = shape::error_to_modern(response.error().unwrap_or("{}"), uri.as_deref());
+            return Some(Out::Final(message::failure(&self.id, &older::error(&error)), status));
         };
+        let asks =
+            Object::read(result).and_then(|result| result.string("resultType")).as_deref() == Some("input_required");
+        if asks && !older::may_ask(self.message.method()) {
+            return self.fail("it asks for input where that is not allowed");
+        }
         self.route.serving.tasks.learn(result, modern::PRINCIPAL);
         let sealed = Object::read(result).and_then(|object| {
             let inner = object.get("requestState")?.get().to_owned();

@@ -235,7 +235,9 @@ impl Drop for Listening {
             }
             _ => orphans.retain(|uri| self.session.subscribe(uri, false)),
         }
-        let Some(bridged) = self.bridged.take().filter(|_| !orphans.is_empty()) else { return };
+        // It may have gone while its process was being replaced.
+        let bridged = self.bridged.take().or_else(|| self.route.serving.connection.load_full());
+        let Some(bridged) = bridged.filter(|_| !orphans.is_empty()) else { return };
         actix_web::rt::spawn(async move {
             for uri in orphans {
                 bridged.subscribe(&uri, false).await;

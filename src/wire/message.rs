@@ -489,6 +489,11 @@ pub fn error_response(id: Option<&Id>, code: i32, message: &str, data: Option<&s
     format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":{code},"message":{message}{data}}}}}"#).into()
 }
 
+/// An error response whose error is JSON already.
+pub fn failure(id: &Id, error: &str) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into()
+}
+
 /// A request with parameters that are JSON already.
 pub fn request(id: &Id, method: &str, params: Option<&str>) -> Bytes {
     let params = params.map(|params| format!(",\"params\":{params}")).unwrap_or_default();

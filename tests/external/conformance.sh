@@ -1,12 +1,20 @@
 #!/usr/bin/env bash
 # The public MCP conformance suite against the hub, compared with scores.toml.
-#   conformance.sh             each row of [session] and [shared]
-#   conformance.sh --direct    the rows of [direct]: the test server alone, which is the ceiling
+#   conformance.sh [SECTION…]            the rows of these sections, of all but the direct ones without arguments
+#   conformance.sh --direct [SECTION…]   the rows of [direct…]: the test servers alone, which is the ceiling
 # Environment: HUBWARD, HUBWARD_EXTERNAL_DIR (see setup.sh), OUT (keeps the suites' own output), KEEP=1.
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 export EXT_DIR=$DIR
-SERVER=$DIR/js/conformance-stdio-server.mjs
+SECTIONS="session shared modern modern-only tasks" DIRECT_SECTIONS="direct direct-modern direct-tasks"
+program() { # program SECTION: the test server of it and its arguments
+  case ${1#direct-} in
+    tasks) echo "$DIR/js/tasks-stdio-server.mjs";;
+    modern-only) echo "$DIR/js/conformance-stdio-server-2026.mjs --modern";;
+    modern) echo "$DIR/js/conformance-stdio-server-2026.mjs";;
+    *) echo "$DIR/js/conformance-stdio-server.mjs";;
+  esac
+}
 OUT=${OUT:-$WORK/out}; mkdir -p "$OUT"; OUT=$(cd "$OUT" && pwd)
 
 rows() { # rows SECTION: TOOL REVISION PASSED OF WARNED FILL
@@ -31,9 +39,9 @@ measure() { # measure SECTION URL
     TOOL=$tool bounded 600 bash "$EXT/conformance/run-server-suite.sh" "$url" "$revision" "$OUT/$section-$tool-$revision" > "$log" 2>&1
     took=$(($(date +%s) - began)) said="conformance $section $tool $revision:"
     read -r got bad warns < <(sed -nE '1,5s/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) warned.*/\1 \2 \3/p' "$log")
-    sed 's/^/   /' "$log"
+    if [ "$fill" = fill ]; then sed 's/^/   /; 8q' "$log"; else sed 's/^/   /' "$log"; fi
     if [ -z "${got:-}" ]; then fail "$said the suite gave no score"
-    elif [ "$fill" = fill ]; then ok "$said $got of $((got + bad)), $warns warned, $took s; not compared, write it into scores.toml"
+    elif [ "$fill" = fill ]; then ok "$said $got of $((got + bad)), $warns warned, $took s; not compared yet, scores.toml wants $passed of $of"
     elif [ $((got + bad)) != "$of" ]; then fail "$said the suite has $((got + bad)) scenarios, scores.toml says $of"
     elif [ "$got" -lt "$passed" ]; then fail "$said $got of $of, has to be $passed"
     elif [ "$warned" != any ] && [ "$warns" -gt "$warned" ]; then fail "$said $got of $of, but $warns with warnings where $warned are accepted"
@@ -45,33 +53,32 @@ measure() { # measure SECTION URL
   done 3< "$WORK/rows.$section"
 }
 
-PORT=$(free_port)
 if [ "${1:-}" = --direct ]; then
-  "$NODE" "$SERVER" --http "$PORT" < /dev/null > "$WORK/hub.log" 2>&1 & DIRECT=$!
-  for n in $(seq 50); do curl -s -o /dev/null -m 1 "http://127.0.0.1:$PORT/" && break; sleep 0.1; done
-  measure direct "http://127.0.0.1:$PORT/mcp"
-  kill "$DIRECT"
+  shift
+  for section in ${*:-$DIRECT_SECTIONS}; do
+    PORT=$(free_port)
+    # shellcheck disable=SC2046
+    "$NODE" $(program "$section") --http "$PORT" < /dev/null > "$WORK/hub.log" 2>&1 & DIRECT=$!
+    for n in $(seq 50); do curl -s -o /dev/null -m 1 "http://127.0.0.1:$PORT/" && break; sleep 0.1; done
+    measure "$section" "http://127.0.0.1:$PORT/mcp"
+    kill "$DIRECT"
+  done
   exit 0
 fi
 
+PORT=$(free_port)
 cat > "$WORK/hub.toml" <<TOML
 [hub]
 bind = ["127.0.0.1:$PORT"]
 drain_timeout = "5s"
 
-[upstreams.conf]
-command = "$NODE"
-args = ["$SERVER"]
-isolation = "session"
-env = { ${MARK%%=*} = "${MARK#*=}" }
-
-[upstreams.shared]
-command = "$NODE"
-args = ["$SERVER"]
-isolation = "shared"
+[defaults]
 env = { ${MARK%%=*} = "${MARK#*=}" }
 TOML
+for section in ${*:-$SECTIONS}; do
+  printf '\n[upstreams.%s]\ncommand = "%s"\nargs = ["%s"]\n' "$section" "$NODE" "$(program "$section" | sed 's/ /", "/g')"
+  [ "$section" != shared ] || echo 'isolation = "shared"'
+done >> "$WORK/hub.toml"
 start_hub "$WORK/hub.toml" "$PORT" || exit 1
-measure session "$BASE/conf/mcp"
-measure shared "$BASE/shared/mcp"
+for section in ${*:-$SECTIONS}; do measure "$section" "$BASE/$section/mcp"; done
 [ "$FAILURES" = 0 ] || hub_tail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything: setup, conformance, servers. The closing line is "N passed, N failed".
+# Everything: setup, conformance, eras, servers. The closing line is "N passed, N failed".
 #   run.sh                 Environment: HUBWARD, HUBWARD_EXTERNAL_DIR (see setup.sh)
 set -uo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -22,6 +22,7 @@ part() { # part NAME SECONDS COMMAND...
 
 if part setup 1200 bash "$HERE/setup.sh"; then
   part conformance 1200 bash "$HERE/conformance.sh"
+  part eras 600 bash "$HERE/eras.sh"
   part servers 1200 bash "$HERE/servers.sh"
 fi
 

@@ -36,12 +36,12 @@ command = "$NODE"
 args = ["$DIR/servers/node_modules/.bin/mcp-server-filesystem", "$EXT_FILES"]
 
 [upstreams.time]
-command = "$DIR/py/bin/mcp-server-time"
-args = ["--local-timezone", "UTC"]
+command = "$DIR/py/bin/python"
+args = ["-m", "mcp_server_time", "--local-timezone", "UTC"]
 
 [upstreams.git]
-command = "$DIR/py/bin/mcp-server-git"
-args = ["--repository", "$EXT_REPO"]
+command = "$DIR/py/bin/python"
+args = ["-m", "mcp_server_git", "--repository", "$EXT_REPO"]
 TOML
 
 start_hub "$WORK/hub.toml" "$PORT" || exit 1

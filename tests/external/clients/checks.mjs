@@ -166,3 +166,58 @@ export async function features({ check }, conn, { streams = true } = {}) {
     expect(completion.values.includes('Engineering'), JSON.stringify(completion));
   });
 }
+
+/**
+ * Everything at one mount of a test server of the conformance suite, `legacy` or `modern`: the cells of eras.md.
+ * `open(mount, capabilities)` gives a conn as above with besides it `modern` and
+ *   callWithSignal(name, args, signal), logged(name, args, level), listen(uri) that gives a function to end it.
+ */
+export const ERA_CHECKS = ['connect', 'list', 'call', 'progress', 'log level', 'elicitation', 'sampling', 'subscription', 'cancel'];
+export async function eras({ check }, open, mount, modern) {
+  let conn;
+  const logs = async (level) => {
+    conn.seen.log.length = 0;
+    await conn.logged('test_tool_with_logging', {}, level);
+    await sleep(200);
+    return conn.seen.log.length;
+  };
+  const checks = {
+    connect: async () => {
+      conn = await open(mount, { sampling: {}, elicitation: { form: {} } });
+      expect(conn.modern === modern, `the other era came out: ${conn.note}`);
+      return conn.note;
+    },
+    list: () => has(conn, 'x_echo', 'test_sampling'),
+    call: async () => { const text = await conn.call('x_echo', { token: 'grüße' }); expect(text === 'grüße', text); },
+    progress: async () => {
+      const got = [];
+      await conn.callWithProgress('test_tool_with_progress', {}, (p) => got.push(p.progress));
+      expect(got.join() === '0,50,100', `progress seen: ${got}`);
+    },
+    'log level': async () => {
+      // Nobody on the way from a server of the older era of ours to an older client filters.
+      if (modern || mount !== 'legacy') expect(await logs('error') === 0, 'messages below the level');
+      const n = await logs('info');
+      expect(n === 3, `${n} of 3 messages`);
+    },
+    elicitation: async () => { const text = await conn.call('test_elicitation', { message: 'who?' }); expect(text.includes('Ada of the test'), text); },
+    sampling: async () => { const text = await conn.call('test_sampling', { prompt: 'what?' }); expect(text.includes('sampled by the client'), text); },
+    subscription: async () => {
+      const uri = 'test://watched-resource', end = await conn.listen(uri);
+      await conn.call('x_touch', {});
+      await until(5000, 'resource update', () => conn.seen.updated.includes(uri));
+      await end();
+    },
+    cancel: async () => {
+      const before = Number(await conn.call('x_cancelled', {})), stop = new AbortController();
+      const slow = conn.callWithSignal('x_slow', { ms: 20_000 }, stop.signal).then(() => true, () => false);
+      await sleep(400);
+      stop.abort();
+      expect(!await slow, 'the call came to its end');
+      for (let n = 0; n < 40; n++, await sleep(50)) if (Number(await conn.call('x_cancelled', {})) > before) return;
+      throw new Error('the server has not seen it');
+    },
+  };
+  for (const what of ERA_CHECKS) await check(mount, what, () => { expect(what === 'connect' || conn, 'not connected'); return checks[what](); }, 20_000);
+  await conn?.close().catch(() => {});
+}
