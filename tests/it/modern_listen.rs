@@ -96,7 +96,7 @@ async fn p55_subscriptions_are_counted_and_survive_the_process() {
     for client in [&one, &two] {
         assert_eq!(client.request("resources/subscribe", uri.clone()).await.last()["result"], json!({}));
     }
-    let (stream, _) =
+    let (mut stream, _) =
         listen(&hub, "/m/mcp", json!({ "resourceSubscriptions": ["modern://one", "modern://two"] })).await;
     let both = |told: &Value| watched(told) == ["modern://one", "modern://two"];
     until_seen(&hub, "/m/mcp", both).await;
@@ -113,10 +113,23 @@ async fn p55_subscriptions_are_counted_and_survive_the_process() {
     eventually("it is dead", || !alive(old)).await;
     until_seen(&hub, "/m/mcp", |told| told["pid"] != old && both(told)).await;
     // Whoever leaves is counted out: by ending its session, by closing its stream, by unsubscribing.
+    while until(&mut stream, UPDATED).await["params"]["uri"] != "modern://two" {}
     assert_eq!(one.delete().await, 204);
     drop(stream);
     until_seen(&hub, "/m/mcp", |told| watched(told) == ["modern://one"]).await;
     assert_eq!(two.request("resources/unsubscribe", uri).await.last()["result"], json!({}));
+    until_seen(&hub, "/m/mcp", |told| watched(told).is_empty()).await;
+    no_complaints(&hub, "/m/mcp").await;
+}
+
+#[tokio::test]
+async fn p55_who_leaves_while_the_process_is_replaced_is_counted_out_too() {
+    let hub = hub();
+    let (stream, _) = listen(&hub, "/m/mcp", json!({ "resourceSubscriptions": ["modern://one"] })).await;
+    let old = seen(&hub, "/m/mcp").await["pid"].clone();
+    Request::call(&hub, "/m/mcp", "crash", json!({ "code": 3 })).send().await;
+    until_seen(&hub, "/m/mcp", |told| told["pid"] != old && watched(told) == ["modern://one"]).await;
+    drop(stream);
     until_seen(&hub, "/m/mcp", |told| watched(told).is_empty()).await;
     no_complaints(&hub, "/m/mcp").await;
 }
