@@ -67,6 +67,8 @@ pub enum HandshakeError {
     Neither(String),
     #[error("it did not answer `server/discover` as a server of {VERSION} does (era = \"modern\")")]
     NotModern,
+    #[error("it refused `initialize` in favour of revision {VERSION} (era = \"legacy\")")]
+    NotLegacy,
 }
 
 /// A probe that is answered with silence is followed by `initialize` after this.
@@ -147,6 +149,9 @@ async fn probe(connection: &Connection, name: &str, limit: Duration) -> Result<V
 pub async fn greet(connection: &Connection, hello: &Hello, limit: Duration) -> Result<Profile, HandshakeError> {
     let answer = connection.request("initialize", Some(&hello.0.to_string()), limit).await?;
     let Some(result) = answer.result() else {
+        if era::judge(&answer, "") == Verdict::Newer {
+            return Err(HandshakeError::NotLegacy);
+        }
         let error: Value = serde_json::from_str(answer.error().unwrap_or("null")).unwrap_or_default();
         let text = error["message"].as_str().unwrap_or("without a message");
         return Err(HandshakeError::Refused(text.chars().take(300).collect()));

@@ -44,6 +44,8 @@ pub struct StartError {
     pub stderr: Vec<String>,
     /// The process was fine, but answered our greeting with an error.
     pub refused: bool,
+    /// It was greeted as what it is not.
+    pub wrong_era: bool,
 }
 
 /// Everything a start needs.
@@ -114,6 +116,7 @@ pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
         full: error.to_string(),
         stderr: Vec::new(),
         refused: false,
+        wrong_era: false,
     })?;
     (spec.spawned)(process.clone());
     let mut guard =
@@ -154,7 +157,8 @@ pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
             false => String::new(),
         };
         let refused = matches!(error, HandshakeError::Refused(_));
-        StartError { public: format!("{why}{shown}"), full: format!("{why}{last}"), stderr, refused }
+        let wrong_era = matches!(error, HandshakeError::NotModern | HandshakeError::NotLegacy);
+        StartError { public: format!("{why}{shown}"), full: format!("{why}{last}"), stderr, refused, wrong_era }
     })?;
     guard.process = None;
     let profile = match met {

@@ -535,8 +535,8 @@ impl Upstream {
     fn start_failed(&mut self, number: u64, error: StartError, context: &mut Context<Self>) {
         tracing::warn!(upstream = %self.spec.name, instance = number, reason = %error.full, "did not start");
         let waiter = self.instances.remove(&number).and_then(|running| running.waiter);
-        if self.spec.config.era == Era::Auto && (error.refused || self.modern.is_some_and(|(modern, _)| modern)) {
-            // It may be another program by now: ask again.
+        if self.spec.config.era == Era::Auto && error.wrong_era && self.instances.is_empty() {
+            // It is another program by now: ask again.
             self.settle_era(None);
         }
         let waiter = match waiter {

@@ -297,10 +297,11 @@ async fn f84_a_broken_file_changes_nothing_and_is_told_with_its_place() {
     let hub = Hub::start(&good);
     let client = Client::open(&hub, "/a/mcp").await;
     let before = pid(&client).await;
+    let next = good.lines().count() + 1;
     for (bad, place, word) in [
-        (format!("{good}[upstreams.b\n"), ":5:13", "hub.toml"),
-        (format!("{good}comand = 'x'\n"), ":5:1", "command"),
-        (String::new(), "", "empty"),
+        (format!("{good}[upstreams.b\n"), format!(":{next}:13"), "hub.toml"),
+        (format!("{good}comand = 'x'\n"), format!(":{next}:1"), "command"),
+        (String::new(), String::new(), "empty"),
     ] {
         hub.edit(&bad);
         let rejected = |status: &Value| status["reload"]["rejected"].as_str().unwrap_or_default().to_owned();

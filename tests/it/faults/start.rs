@@ -12,7 +12,7 @@ use crate::fixture::{Client, Hub, eventually, file_until, rogue};
 
 /// A command in a shell.
 fn sh(name: &str, script: &str, keys: &str) -> String {
-    format!("[upstreams.{name}]\ncommand = 'sh'\nargs = ['-c', '''{script}''']\n{keys}\n")
+    format!("[upstreams.{name}]\ncommand = 'sh'\nargs = ['-c', '''{script}''']\nera = 'legacy'\n{keys}\n")
 }
 
 const QUICK: &str = "restart = { max = 1, backoff_min = '20ms', backoff_max = '20ms' }";
