@@ -11,6 +11,7 @@ use super::{
     isolation::seat,
     routes::Route,
     session::{Session, Transport},
+    tasks,
     upstream::Unavailable,
 };
 use crate::{
@@ -39,6 +40,8 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
             Some(error(INVALID_REQUEST, "the session is not initialized; `initialize` comes first"))
         }
         "initialize" => Some(error(INVALID_REQUEST, "the session is initialized already")),
+        // Asked by a client of the newer era: the exchange has seen to it that the task is its own.
+        method if tasks::is_method(method) && session.transport == Transport::Stateless => None,
         method if method.starts_with("tasks/") => {
             let offered = session.own.load().as_ref().is_some_and(|own| own.profile.can(&["tasks"]));
             match offered && session.transport != Transport::Stateless {

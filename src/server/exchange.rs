@@ -32,7 +32,7 @@ use crate::{
     link::connection::Event,
     wire::{
         Id, Message,
-        envelope::{self, MISSING_CAPABILITY, SERVER_INFO},
+        envelope::{self, CLIENT_CAPABILITIES, MISSING_CAPABILITY, SERVER_INFO},
         message::{self, Body, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND},
         object::Object,
     },
@@ -110,6 +110,11 @@ impl Exchange {
         }
         if !self.profile.is_modern() || !self.profile.can(&["extensions", tasks::EXTENSION]) {
             return Err(Refusal::NoMethod(format!("{method} (the upstream offers no tasks)")));
+        }
+        let able = self.message.meta([CLIENT_CAPABILITIES]).ok().and_then(|[able]| able.map(|able| able.get()));
+        let able = able.and_then(|able| serde_json::from_str::<Value>(able).ok()).unwrap_or_default();
+        if !able["extensions"][tasks::EXTENSION].is_object() {
+            return Err(Refusal::NoTasks);
         }
         let owned = envelope::name_of(&self.message);
         match owned.is_some_and(|task| self.route.serving.tasks.owns(&task, modern::PRINCIPAL)) {
