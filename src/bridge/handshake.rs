@@ -88,7 +88,7 @@ pub async fn meet(
     name: &str,
     limit: Duration,
 ) -> Result<Option<Profile>, HandshakeError> {
-    match greeting {
+    let profile = match greeting {
         Greeting::Legacy(hello) => greet(connection, hello, limit).await.map(Some),
         Greeting::Modern => match era::judge(&discover(connection, limit).await?, name) {
             Verdict::Modern(profile) => Ok(Some(profile)),
@@ -100,7 +100,11 @@ pub async fn meet(
             Verdict::Legacy => Ok(None),
             Verdict::Neither(versions) => Err(HandshakeError::Neither(versions)),
         },
+    }?;
+    if profile.as_ref().is_some_and(Profile::is_modern) {
+        connection.heeds_cancels();
     }
+    Ok(profile)
 }
 
 async fn discover(connection: &Connection, limit: Duration) -> Result<Message, CallError> {

@@ -23,6 +23,8 @@ pub(super) struct Table {
     pub pending: HashMap<u64, Pending>,
     pub asks: HashMap<u64, PendingAsk>,
     pub ended: bool,
+    /// After it has read that a call is cancelled the server sends nothing more for it (2026-07-28, basic/transports/stdio).
+    pub heeds_cancels: bool,
 }
 
 pub(super) struct Pending {
@@ -46,6 +48,10 @@ pub(super) enum PendingState {
     /// Cancelled; kept so that a late answer is known for what it is.
     Cancelled {
         at: Instant,
+        /// The newest id when the server was told: an answer to a newer one tells that the server has read of it.
+        newest: u64,
+        /// The server has read of it, and is one that says nothing more then.
+        silent: bool,
     },
 }
 
@@ -76,13 +82,36 @@ impl Table {
     pub fn alone(&self, among: impl Fn(&Pending) -> bool) -> Option<u64> {
         let recent = |pending: &Pending| match pending.state {
             PendingState::Waiting { .. } => !pending.standing,
-            PendingState::Cancelled { at } => !pending.standing && at.elapsed() < TOMBSTONE_AGE_MAX,
+            PendingState::Cancelled { at, silent, .. } => {
+                !pending.standing && !silent && at.elapsed() < TOMBSTONE_AGE_MAX
+            }
         };
         let counts = |(_, pending): &(&u64, &Pending)| among(pending) && recent(pending);
         let mut busy = self.pending.iter().filter(counts).map(|(id, _)| *id);
         match (busy.next(), busy.next()) {
             (Some(id), None) => Some(id),
             _ => None,
+        }
+    }
+
+    /// The server was told that a call is cancelled.
+    pub fn told_of(&mut self, id: u64) {
+        let last = self.last_id;
+        if let Some(PendingState::Cancelled { newest, .. }) =
+            self.pending.get_mut(&id).map(|pending| &mut pending.state)
+        {
+            *newest = last;
+        }
+    }
+
+    /// An answer came: what was cancelled before its call was sent has been read of by now.
+    pub fn answered(&mut self, id: u64) {
+        if self.heeds_cancels {
+            for pending in self.pending.values_mut() {
+                if let PendingState::Cancelled { newest, silent, .. } = &mut pending.state {
+                    *silent |= *newest < id;
+                }
+            }
         }
     }
 
@@ -116,7 +145,7 @@ impl Table {
         if self.pending.len() >= 64 {
             self.pending.retain(|_, pending| match pending.state {
                 PendingState::Waiting { .. } => true,
-                PendingState::Cancelled { at } => at.elapsed() < TOMBSTONE_AGE_MAX,
+                PendingState::Cancelled { at, .. } => at.elapsed() < TOMBSTONE_AGE_MAX,
             });
         }
     }
