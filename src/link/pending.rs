@@ -169,3 +169,45 @@ pub(super) fn leftover(ask: &PendingAsk) -> Bytes {
 
 /// The answer to a question of ours, by its number.
 pub type Answer = (u64, Message);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table with a call 1 that was cancelled when 2 was the newest, and a call 2 like it that nobody was told of.
+    fn table(heeds_cancels: bool) -> Table {
+        let cancelled = || Pending {
+            original: Id::from(7),
+            token: None,
+            askable: true,
+            logs: true,
+            standing: false,
+            caller: 1,
+            state: PendingState::Cancelled { at: Instant::now(), newest: u64::MAX, silent: false },
+        };
+        let mut table = Table { last_id: 2, heeds_cancels, ..Table::default() };
+        table.pending.extend([(1, cancelled()), (2, cancelled())]);
+        table.told_of(1);
+        table
+    }
+
+    fn busy(table: &Table, id: u64) -> bool {
+        table.alone(|pending| std::ptr::eq(pending, &table.pending[&id])).is_some()
+    }
+
+    #[test]
+    fn a_cancelled_call_is_silent_once_a_later_one_was_answered() {
+        let mut table = table(true);
+        table.answered(2);
+        assert!(busy(&table, 1), "call 2 may have been answered before");
+        table.answered(3);
+        assert!(!busy(&table, 1) && busy(&table, 2));
+    }
+
+    #[test]
+    fn an_older_server_may_say_more_of_a_cancelled_call() {
+        let mut table = table(false);
+        table.answered(3);
+        assert!(busy(&table, 1) && busy(&table, 2));
+    }
+}
