@@ -107,7 +107,10 @@ pub async fn meet(
     };
     let asked = matches!(greeting, Greeting::Ask);
     match verdict {
-        Verdict::Modern(profile) => Ok(Met::Ready(profile)),
+        Verdict::Modern(profile) => {
+            connection.heeds_cancels();
+            Ok(Met::Ready(profile))
+        }
         Verdict::Legacy if asked => Ok(Met::Again { modern: false }),
         Verdict::Newer if asked => Ok(Met::Again { modern: true }),
         Verdict::Legacy | Verdict::Newer => Err(HandshakeError::NotModern),

@@ -2,8 +2,6 @@
 //!
 //! Everything that changes who lives goes through this actor: the first start, a reload, an embedder's `Apply`.
 //! Plan, then publish: nothing visible changes until everything that can fail has succeeded.
-//!
-//! Orders are sent with `do_send`: they may neither be lost nor overtake one another where callers fill a mailbox.
 
 pub mod audience;
 pub mod crossing;
@@ -168,6 +166,17 @@ struct Next {
     free: CancellationToken,
 }
 
+/// Tells an upstream what to do. Orders may neither be lost nor overtake one another where callers fill a mailbox;
+/// there are few of them, one or two for each reload or process.
+#[expect(clippy::disallowed_methods, reason = "they must go in")]
+fn order<M>(to: &Addr<Upstream>, order: M)
+where
+    M: Message<Result = ()> + Send + 'static,
+    Upstream: Handler<M>,
+{
+    to.do_send(order);
+}
+
 /// A change in place: the same actor, processes, sessions and streams.
 fn update(route: &mut Arc<Route>, address: &Addr<Upstream>, config: Arc<UpstreamConfig>) {
     route.serving.pool.resize(route.config.process_max, config.process_max);
@@ -178,7 +187,7 @@ fn update(route: &mut Arc<Route>, address: &Addr<Upstream>, config: Arc<Upstream
         serving: route.serving.clone(),
         audience: route.audience.clone(),
     });
-    address.do_send(Adopt(config));
+    order(address, Adopt(config));
 }
 
 impl House {
@@ -386,7 +395,7 @@ impl Hub {
         let Some(child) = self.children.get(name) else { return };
         let config = &child.route.config;
         if config.start == Start::Eager && config.enabled && config.unavailable.is_none() {
-            child.address.do_send(Prove);
+            order(&child.address, Prove);
         }
     }
 
@@ -428,7 +437,7 @@ impl Hub {
         let audience = old.route.audience.clone();
         if lives && callable && config.overlap {
             let new = self.make(name, config, audience, context);
-            new.address.do_send(Prove);
+            order(&new.address, Prove);
             old.next = Some(Next { number: new.number, address: new.address, route: new.route, free: new.free });
             self.children.insert(name.clone(), old);
             return;
@@ -494,7 +503,7 @@ impl Hub {
         pinned: bool,
         why: &'static str,
     ) {
-        address.do_send(Retire { deadline, pinned, why });
+        order(&address, Retire { deadline, pinned, why });
         self.retiring.insert(number, (name.clone(), address));
     }
 

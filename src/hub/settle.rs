@@ -1,10 +1,7 @@
 //! What the hub does itself with a client's messages: because it is between it and the client, or because several
 //! clients share one upstream and their wishes have to be brought together.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -14,6 +11,7 @@ use super::{
     isolation::seat,
     routes::Route,
     session::{Session, Transport},
+    tasks,
     upstream::Unavailable,
 };
 use crate::{
@@ -42,13 +40,11 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
             Some(error(INVALID_REQUEST, "the session is not initialized; `initialize` comes first"))
         }
         "initialize" => Some(error(INVALID_REQUEST, "the session is initialized already")),
+        // Asked by a client of the newer era: the exchange has seen to it that the task is its own.
+        method if tasks::is_method(method) && session.transport == Transport::Stateless => None,
         method if method.starts_with("tasks/") => {
-            let offered = match session.transport {
-                // Whose task it is was looked at before.
-                Transport::Stateless => route.serving.modern.load(Ordering::Relaxed),
-                _ => session.own.load().as_ref().is_some_and(|own| own.profile.can(&["tasks"])),
-            };
-            match offered {
+            let offered = session.own.load().as_ref().is_some_and(|own| own.profile.can(&["tasks"]));
+            match offered && session.transport != Transport::Stateless {
                 true => None,
                 false => Some(error(METHOD_NOT_FOUND, "tasks are not offered here")),
             }

@@ -278,6 +278,11 @@ impl Connection {
         self.0.closing.cancel();
     }
 
+    /// The peer sends nothing more for a call once it has read that it is cancelled.
+    pub fn heeds_cancels(&self) {
+        self.0.table().heeds_cancels = true;
+    }
+
     pub fn allow_batches(&self, allowed: bool) {
         self.0.batches.store(allowed, Ordering::Relaxed);
     }
@@ -514,8 +519,9 @@ impl Inner {
     fn abandon(&self, id: u64, reason: &str, tell: bool) -> bool {
         let (events, asks) = {
             let mut table = self.table();
-            let Some(pending) = table.pending.get_mut(&id) else { return false };
-            let cancelled = PendingState::Cancelled { at: Instant::now() };
+            let waiting = table.pending.get_mut(&id).filter(|pending| pending.is_waiting());
+            let Some(pending) = waiting else { return false };
+            let cancelled = PendingState::Cancelled { at: Instant::now(), silent: false };
             let PendingState::Waiting { events, .. } = std::mem::replace(&mut pending.state, cancelled) else {
                 return false;
             };
@@ -530,6 +536,7 @@ impl Inner {
         }
         if tell {
             self.post(message::cancelled(&id.into(), reason));
+            self.table().told_of(id);
         }
         true
     }
@@ -596,6 +603,7 @@ impl Inner {
             Some(id) => {
                 let mut table = self.table();
                 let pending = table.pending.remove(&id);
+                table.answered(id);
                 // A question of one client's process may have been another call's: then it stays open.
                 let heir = (self.attribution == Attribution::OneClient).then(|| table.latest_askable()).flatten();
                 (pending, table.disown(id, heir))
@@ -701,7 +709,10 @@ impl Inner {
     /// The queue of the one call that a log message can be about.
     fn logger(&self) -> Option<mpsc::Sender<Event>> {
         let table = self.table();
-        match &table.pending[&table.alone(|pending| pending.logs)?].state {
+        // What a cancelled call of the same client still says is no secret from it.
+        let counts =
+            |pending: &Pending| pending.logs && (pending.is_waiting() || self.attribution == Attribution::Strangers);
+        match &table.pending[&table.alone(counts)?].state {
             PendingState::Waiting { events, .. } => Some(events.clone()),
             PendingState::Cancelled { .. } => None,
         }

@@ -23,6 +23,11 @@ pub(super) struct Table {
     pub pending: HashMap<u64, Pending>,
     pub asks: HashMap<u64, PendingAsk>,
     pub ended: bool,
+    /// After it has read that a call is cancelled the server sends nothing more for it (2026-07-28, basic/transports/stdio).
+    pub heeds_cancels: bool,
+    /// Cancelled calls that such a server may not have read of, each with the newest id when it was told: an answer to
+    /// a newer one tells that it has.
+    unheeded: Vec<(u64, u64)>,
 }
 
 pub(super) struct Pending {
@@ -46,6 +51,8 @@ pub(super) enum PendingState {
     /// Cancelled; kept so that a late answer is known for what it is.
     Cancelled {
         at: Instant,
+        /// The server has read of it, and is one that says nothing more then.
+        silent: bool,
     },
 }
 
@@ -76,7 +83,7 @@ impl Table {
     pub fn alone(&self, among: impl Fn(&Pending) -> bool) -> Option<u64> {
         let recent = |pending: &Pending| match pending.state {
             PendingState::Waiting { .. } => !pending.standing,
-            PendingState::Cancelled { at } => !pending.standing && at.elapsed() < TOMBSTONE_AGE_MAX,
+            PendingState::Cancelled { at, silent } => !pending.standing && !silent && at.elapsed() < TOMBSTONE_AGE_MAX,
         };
         let counts = |(_, pending): &(&u64, &Pending)| among(pending) && recent(pending);
         let mut busy = self.pending.iter().filter(counts).map(|(id, _)| *id);
@@ -84,6 +91,28 @@ impl Table {
             (Some(id), None) => Some(id),
             _ => None,
         }
+    }
+
+    /// The server was told that a call is cancelled.
+    pub fn told_of(&mut self, id: u64) {
+        if self.heeds_cancels {
+            self.unheeded.push((id, self.last_id));
+        }
+    }
+
+    /// An answer came: what was cancelled before its call was sent has been read of by now.
+    pub fn answered(&mut self, id: u64) {
+        let pending = &mut self.pending;
+        self.unheeded.retain(|(cancelled, newest)| {
+            let heeded = *newest < id;
+            if heeded
+                && let Some(PendingState::Cancelled { silent, .. }) =
+                    pending.get_mut(cancelled).map(|pending| &mut pending.state)
+            {
+                *silent = true;
+            }
+            !heeded
+        });
     }
 
     /// Is there no room for another call? One that was cancelled frees its place, but as long as its answer may
@@ -116,7 +145,7 @@ impl Table {
         if self.pending.len() >= 64 {
             self.pending.retain(|_, pending| match pending.state {
                 PendingState::Waiting { .. } => true,
-                PendingState::Cancelled { at } => at.elapsed() < TOMBSTONE_AGE_MAX,
+                PendingState::Cancelled { at, .. } => at.elapsed() < TOMBSTONE_AGE_MAX,
             });
         }
     }
@@ -140,3 +169,45 @@ pub(super) fn leftover(ask: &PendingAsk) -> Bytes {
 
 /// The answer to a question of ours, by its number.
 pub type Answer = (u64, Message);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table with a call 1 that was cancelled when 2 was the newest, and a call 2 like it that nobody was told of.
+    fn table(heeds_cancels: bool) -> Table {
+        let cancelled = || Pending {
+            original: Id::from(7),
+            token: None,
+            askable: true,
+            logs: true,
+            standing: false,
+            caller: 1,
+            state: PendingState::Cancelled { at: Instant::now(), silent: false },
+        };
+        let mut table = Table { last_id: 2, heeds_cancels, ..Table::default() };
+        table.pending.extend([(1, cancelled()), (2, cancelled())]);
+        table.told_of(1);
+        table
+    }
+
+    fn busy(table: &Table, id: u64) -> bool {
+        table.alone(|pending| std::ptr::eq(pending, &table.pending[&id])).is_some()
+    }
+
+    #[test]
+    fn a_cancelled_call_is_silent_once_a_later_one_was_answered() {
+        let mut table = table(true);
+        table.answered(2);
+        assert!(busy(&table, 1), "call 2 may have been answered before");
+        table.answered(3);
+        assert!(!busy(&table, 1) && busy(&table, 2));
+    }
+
+    #[test]
+    fn an_older_server_may_say_more_of_a_cancelled_call() {
+        let mut table = table(false);
+        table.answered(3);
+        assert!(busy(&table, 1) && busy(&table, 2));
+    }
+}

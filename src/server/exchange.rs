@@ -32,7 +32,7 @@ use crate::{
     link::connection::Event,
     wire::{
         Id, Message,
-        envelope::{self, MISSING_CAPABILITY, SERVER_INFO},
+        envelope::{self, CLIENT_CAPABILITIES, MISSING_CAPABILITY, SERVER_INFO},
         message::{self, Body, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND},
         object::Object,
     },
@@ -58,7 +58,7 @@ pub struct Exchange {
 }
 
 enum Source {
-    Calls(Calls),
+    Calls(Box<Calls>),
     Parked(mpsc::Receiver<Outcome>),
     Done,
 }
@@ -111,6 +111,11 @@ impl Exchange {
         if !self.profile.is_modern() || !self.profile.can(&["extensions", tasks::EXTENSION]) {
             return Err(Refusal::NoMethod(format!("{method} (the upstream offers no tasks)")));
         }
+        let able = self.message.meta([CLIENT_CAPABILITIES]).ok().and_then(|[able]| able.map(|able| able.get()));
+        let able = able.and_then(|able| serde_json::from_str::<Value>(able).ok()).unwrap_or_default();
+        if !able["extensions"][tasks::EXTENSION].is_object() {
+            return Err(Refusal::NoTasks);
+        }
         let owned = envelope::name_of(&self.message);
         match owned.is_some_and(|task| self.route.serving.tasks.owns(&task, modern::PRINCIPAL)) {
             true => Ok(()),
@@ -144,7 +149,7 @@ impl Exchange {
             self.set_level().await;
         }
         match dispatch::dispatch(&self.route, &self.session, vec![message]).await? {
-            Some(calls) => Ok(Source::Calls(calls)),
+            Some(calls) => Ok(Source::Calls(Box::new(calls))),
             None => Ok(Source::Done),
         }
     }
@@ -212,7 +217,7 @@ impl Exchange {
                     let verdict = judge(&ask.message, abilities);
                     let Source::Calls(calls) = std::mem::replace(&mut self.source, Source::Done) else { continue };
                     match verdict {
-                        Ok(()) => self.source = Source::Parked(self.house.parking.park(calls, ask, abilities)),
+                        Ok(()) => self.source = Source::Parked(self.house.parking.park(*calls, ask, abilities)),
                         Err((code, why)) => {
                             self.missing = Some(required(&ask.message));
                             if let Some(bridged) = calls.bridged() {

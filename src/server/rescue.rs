@@ -16,11 +16,11 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::{
-    hub::upstream::Unavailable,
+    hub::{tasks, upstream::Unavailable},
     link::connection::CallError,
     wire::{
         Id, Revision,
-        envelope::{HEADER_MISMATCH, UNSUPPORTED_VERSION, VERSION},
+        envelope::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION, VERSION},
         message::{self, INTERNAL_ERROR, INVALID_REQUEST, NotAMessage, PARSE_ERROR},
     },
 };
@@ -71,6 +71,8 @@ pub enum Refusal {
     State,
     #[error("there is no such task")]
     Task,
+    #[error("the client did not declare the capability `{}`", tasks::EXTENSION)]
+    NoTasks,
     #[error("the session is unknown or has expired; initialize a new one")]
     NoSession,
     #[error("another stream of this session is open already")]
@@ -100,7 +102,8 @@ impl Refusal {
             | Refusal::Version(_)
             | Refusal::ModernVersion(_)
             | Refusal::Envelope(_)
-            | Refusal::Mismatch(_) => StatusCode::BAD_REQUEST,
+            | Refusal::Mismatch(_)
+            | Refusal::NoTasks => StatusCode::BAD_REQUEST,
             Refusal::Taken => StatusCode::CONFLICT,
             Refusal::Full(..) | Refusal::Draining | Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -114,6 +117,7 @@ impl Refusal {
             Refusal::Envelope(_) | Refusal::State | Refusal::Task => message::INVALID_PARAMS,
             Refusal::Mismatch(_) => HEADER_MISMATCH,
             Refusal::NoMethod(_) => message::METHOD_NOT_FOUND,
+            Refusal::NoTasks => MISSING_CAPABILITY,
             Refusal::Unavailable(_) | Refusal::Draining | Refusal::Full(..) => INTERNAL_ERROR,
             _ => INVALID_REQUEST,
         }
@@ -125,6 +129,7 @@ impl Refusal {
                 Some(json!({ "supported": Revision::ALL.map(Revision::as_str), "requested": requested }))
             }
             Refusal::ModernVersion(requested) => Some(json!({ "supported": [VERSION], "requested": requested })),
+            Refusal::NoTasks => Some(json!({ "requiredCapabilities": { "extensions": { tasks::EXTENSION: {} } } })),
             Refusal::Unavailable(error) => {
                 Some(json!({ "upstream": error.name.as_str(), "retryable": error.retry_after.is_some() }))
             }
