@@ -26,7 +26,7 @@
 //! | [`wire`] | bytes and their meaning: [`wire::message`], [`wire::revision`], [`wire::lines`]. Pure: no I/O, no clock |
 //! | [`config`] | from the text of `hub.toml` to a [`Config`], from two of them to a [`Plan`](config::Plan). Pure, but for [`config::read`], [`config::find`] and [`config::watch`] |
 //! | [`link`] | ways to reach a peer. [`link::process`] is a child: `pump.rs` moves bytes at its pipes, `ladder.rs` sees its end through, `stderr.rs` keeps its last words, [`link::orphans`] finds what it left behind, [`link::keeper`] cleans up when the hub is killed. [`link::connection`] makes one Link serve many |
-//! | [`bridge`] | what every caller sees of every upstream: the handshake ([`bridge::handshake`]), what a client may be asked ([`bridge::ask`]) |
+//! | [`bridge`] | what every caller sees of every upstream, whatever its era and the client's: its table of the four ways |
 //! | [`hub`] | who lives, who restarts, who is published, who shares a process |
 //! | [`server`] | the HTTP front: guards, the two faces, streams, and errors turned into statuses |
 //! | [`run`] | a hub from its listeners to its last process; [`shutdown`] turns signals into one token |
@@ -81,7 +81,8 @@
 //! Five facts about actix 0.13 shape this. A panic in a handler ends the actor for good. `Supervisor` does not bring
 //! it back. A value dropped with the actor can tell its owner; that is the [`Tether`](hub::tether::Tether).
 //! `do_send` ignores the mailbox's capacity. A mailbox is emptied before the actor's own timers run. Hence:
-//! `try_send` or `send`, never `do_send` but in the Tether; no I/O in a handler; no data in a mailbox.
+//! `try_send` or `send`; `do_send` only in the Tether and for the few orders that may neither be lost nor overtake one
+//! another; no I/O in a handler; no data in a mailbox.
 //!
 //! **Actors for lifecycle and control, channels for messages, a swapped table between them.** One actor is one
 //! thread; a mailbox has no back-pressure that reaches a client; a panic in an actor must cost a restart decision and
@@ -129,6 +130,19 @@
 //! 6. **Start** the eager ones, **retire** the removed. A replaced upstream with a live process keeps serving until
 //!    its successor has proved itself; then the successor takes over the route, and the audience with it.
 //! 7. **Tell**: the generation, the hash, the time, for `/api/v1/status`.
+//!
+//! # Eras
+//!
+//! A caller of an upstream sees one thing, whatever the upstream speaks: a **call** that yields *events* until its
+//! response. An older server puts questions among them. A newer one ends its call with `input_required`;
+//! [`hub::rounds`] puts the questions in its name and sends the call again with the answers. An older client gets a
+//! question as a request on the call's stream ([`server::stream`]), a newer one as the end of its request, and the call
+//! waits in [`hub::parking`] for the retry. Between a newer client and a newer server nothing waits.
+//!
+//! The client's era is a property of each message ([`wire::envelope`]), the upstream's of the upstream
+//! ([`bridge::era`], asked by [`bridge::handshake`]); neither is derived from the other. [`hub::crossing`] is where a
+//! call changes its revision; how, is in [`bridge`]. Changes that a newer server tells come by one `subscriptions/listen`
+//! of the hub's ([`bridge::feed`]), and reach clients by the same [`hub::audience`] as any other's.
 //!
 //! # Threads
 //!
