@@ -118,6 +118,11 @@ fn the_links_lead_somewhere() {
     for text in [README, include_str!("../CHANGELOG.md")] {
         for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
             let (to, _) = rest.split_once(')').unwrap();
+            if let Some(section) = to.strip_prefix('#') {
+                let title = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+                assert!(text.lines().any(|line| line.starts_with('#') && title(line) == section), "{to}");
+                continue;
+            }
             assert!(to.starts_with("https://") || Path::new(env!("CARGO_MANIFEST_DIR")).join(to).exists(), "{to}");
         }
     }

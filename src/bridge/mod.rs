@@ -15,6 +15,7 @@ pub mod content;
 pub mod era;
 pub mod feed;
 pub mod handshake;
+pub mod input;
 pub mod older;
 pub mod seal;
 pub mod shape;

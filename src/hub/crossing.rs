@@ -16,7 +16,7 @@ use super::{
     session::{Session, Transport},
 };
 use crate::{
-    bridge::{Bridged, content, older, older::Outcome, shape},
+    bridge::{Bridged, content, input, input::Outcome, older, shape},
     link::connection::{CallError, Caller, Event, Reply},
     wire::{
         Id, Message,
@@ -120,7 +120,7 @@ impl Crossing {
                 None => bytes,
             }));
         }
-        match older::outcome(method, result) {
+        match input::outcome(method, result) {
             Outcome::Complete => {}
             Outcome::Required(required) => {
                 let waiting = self.session.waits(std::slice::from_ref(id));
@@ -171,7 +171,7 @@ impl Crossing {
     ) {
         let Some(id) = request.id().cloned() else { return };
         let again = self.request(request, bridged).and_then(|(other, caller)| {
-            let again = older::retry(other.as_ref().unwrap_or(request), answers, state);
+            let again = input::retry(other.as_ref().unwrap_or(request), answers, state);
             again.map(|again| (again, caller)).ok_or(CallError::Malformed)
         });
         let bridged = bridged.clone();

@@ -4,9 +4,11 @@
 //! Plan, then publish: nothing visible changes until everything that can fail has succeeded.
 
 pub mod audience;
+pub mod change;
 pub mod crossing;
 pub mod dispatch;
 pub mod engine;
+pub mod house;
 pub mod instance;
 pub mod isolation;
 pub mod lifecycle;
@@ -40,6 +42,8 @@ use crate::config::{
     plan::{Change, Plan, change, plan},
 };
 
+pub use house::{House, HubStatus};
+
 use audience::Audience;
 use engine::Engine;
 use routes::{Route, RouteTable, Routes, Serving, State, UpstreamStatus};
@@ -53,32 +57,6 @@ const REBUILDS_MAX: usize = 5;
 const REBUILD_PERIOD: Duration = Duration::from_secs(60);
 /// Messages that may wait for the Hub while it reads a file: each upstream may have one to say.
 const MAILBOX_MAX: usize = 1024;
-
-/// What the server and the Hub share: what may be seen without asking an actor.
-pub struct House {
-    pub engine: Arc<Engine>,
-    pub table: RouteTable,
-    pub config: ArcSwap<HubConfig>,
-    pub status: ArcSwap<HubStatus>,
-    /// Calls that wait for their client's answer.
-    pub parking: Arc<parking::Parking>,
-    /// Cancelled when the hub begins to end: no new work, streams close.
-    pub draining: CancellationToken,
-}
-
-/// The last reload, and what runs.
-#[derive(Clone, Debug)]
-pub struct HubStatus {
-    pub generation: u64,
-    pub hash: String,
-    pub applied: SystemTime,
-    pub plan: String,
-    /// The drawn error of an edit that was refused since.
-    pub rejected: Option<String>,
-    pub started: SystemTime,
-    /// The supervisor of an upstream ended in a panic this often.
-    pub panics: u64,
-}
 
 /// Reads the file again and applies it.
 #[derive(Message)]
@@ -177,100 +155,6 @@ where
     to.do_send(order);
 }
 
-/// A change in place: the same actor, processes, sessions and streams.
-fn update(route: &mut Arc<Route>, address: &Addr<Upstream>, config: Arc<UpstreamConfig>) {
-    route.serving.pool.resize(route.config.process_max, config.process_max);
-    *route = Arc::new(Route {
-        name: route.name.clone(),
-        upstream: route.upstream.clone().with(&config),
-        config: config.clone(),
-        serving: route.serving.clone(),
-        audience: route.audience.clone(),
-    });
-    order(address, Adopt(config));
-}
-
-impl House {
-    pub fn new(config: &Config) -> Arc<House> {
-        let now = SystemTime::now();
-        let status = HubStatus {
-            generation: 0,
-            hash: String::new(),
-            applied: now,
-            plan: String::new(),
-            rejected: None,
-            started: now,
-            panics: 0,
-        };
-        Arc::new(House {
-            engine: Engine::new(config.hub.limits.clone()),
-            table: RouteTable::default(),
-            config: ArcSwap::from_pointee(config.hub.clone()),
-            status: ArcSwap::from_pointee(status),
-            parking: parking::Parking::new(),
-            draining: CancellationToken::new(),
-        })
-    }
-
-    /// Makes a session known.
-    pub fn admit_session(&self, route: &Route, session: Arc<session::Session>) {
-        self.engine.sessions.fetch_add(1, Ordering::Relaxed);
-        route.audience.insert(session);
-    }
-
-    /// Makes known what the requests of a client without sessions share; the first one wins.
-    pub fn admit_identity(&self, route: &Route, session: Arc<session::Session>) -> Arc<session::Session> {
-        let (session, new) = route.audience.get_or_insert(session);
-        if new {
-            self.engine.sessions.fetch_add(1, Ordering::Relaxed);
-        }
-        session
-    }
-
-    /// Ends the sessions that were idle the longest, to make room. Answers whether there was one.
-    pub fn evict_idle_session(&self) -> bool {
-        let routes = self.table.load();
-        let idle = routes.by_name.values().flat_map(|route| {
-            let sessions = route.audience.idle(Duration::ZERO).into_iter();
-            sessions.map(move |session| (session.idle_for(), route, session))
-        });
-        let mut idle: Vec<_> = idle.collect();
-        idle.sort_by_key(|(idle_for, ..)| std::cmp::Reverse(*idle_for));
-        // A hundredth at once, so that a flood does not sort them all for each newcomer.
-        let room = (self.engine.limits.load().sessions_max / 100).max(1);
-        let evicted = idle.iter().take(room);
-        evicted
-            .map(|(_, route, session)| self.end_session(route, session, "its session made room for newer ones"))
-            .count()
-            > 0
-    }
-
-    /// Ends a session wherever it is counted.
-    pub fn end_session(&self, route: &Route, session: &Arc<session::Session>, why: &str) {
-        let Some(orphans) = route.audience.remove(session, why) else { return };
-        self.engine.sessions.fetch_sub(1, Ordering::Relaxed);
-        let Some(shared) = route.serving.connection.load_full().filter(|_| !orphans.is_empty()) else { return };
-        tokio::spawn(async move {
-            for uri in orphans {
-                shared.subscribe(&uri, false).await;
-            }
-        });
-    }
-
-    /// Closes the streams of all sessions on which nothing is being answered.
-    pub fn see_off(&self) {
-        for route in self.table.load().by_name.values() {
-            route.audience.all().into_iter().for_each(session::Session::see_off);
-        }
-    }
-
-    fn update_status(&self, change: impl Fn(&mut HubStatus)) {
-        let mut status = HubStatus::clone(&self.status.load());
-        change(&mut status);
-        self.status.store(Arc::new(status));
-    }
-}
-
 impl Hub {
     /// Starts the actor with nothing; the first `Apply` brings the upstreams. Runs on the current actix System.
     pub fn start(house: Arc<House>, config: Config, hash: String, source: Option<Source>) -> Addr<Hub> {
@@ -339,172 +223,6 @@ impl Hub {
         let number = self.house.status.load().generation;
         tracing::info!(generation = number, plan = %text, "configuration applied");
         Applied::Generation { number, plan: text }
-    }
-
-    /// Builds an upstream that is not started and not visible.
-    fn make(
-        &mut self,
-        name: &Name,
-        config: Arc<UpstreamConfig>,
-        audience: Arc<Audience>,
-        context: &Context<Self>,
-    ) -> Child {
-        let serving = Serving::new(config.process_max, self.house.engine.clone());
-        let free = CancellationToken::new();
-        let (number, address, upstream) = self.make_actor(name, &config, &serving, &audience, &free, context);
-        let route = Arc::new(Route { name: name.clone(), config, upstream, serving, audience });
-        Child { number, address, route, next: None, free, panics: Vec::new() }
-    }
-
-    fn make_actor(
-        &mut self,
-        name: &Name,
-        config: &Arc<UpstreamConfig>,
-        serving: &Arc<Serving>,
-        audience: &Arc<Audience>,
-        free: &CancellationToken,
-        context: &Context<Self>,
-    ) -> (u64, Addr<Upstream>, UpstreamHandle) {
-        if config.overlap || !self.retiring.values().any(|(retiring, _)| retiring == name) {
-            free.cancel();
-        }
-        self.last_number += 1;
-        let number = self.last_number;
-        let tether = Tether { name: name.clone(), number, owner: context.address().recipient() };
-        let address = Upstream::new(UpstreamSpec {
-            name: name.clone(),
-            config: config.clone(),
-            engine: self.house.engine.clone(),
-            serving: serving.clone(),
-            audience: audience.clone(),
-            free: free.clone(),
-            proved: context.address().recipient(),
-            tether,
-            tasks: self.tasks.clone(),
-        })
-        .start();
-        let handle = match (config.enabled, &config.unavailable) {
-            (true, None) => UpstreamHandle::to(name, address.clone(), config),
-            (false, _) => UpstreamHandle::absent(name, "it is disabled in the configuration"),
-            (true, Some(_)) => UpstreamHandle::absent(name, "its configuration refers to something that is missing"),
-        };
-        (number, address, handle)
-    }
-
-    fn start_eagerly(&self, name: &Name) {
-        let Some(child) = self.children.get(name) else { return };
-        let config = &child.route.config;
-        if config.start == Start::Eager && config.enabled && config.unavailable.is_none() {
-            order(&child.address, Prove);
-        }
-    }
-
-    /// A changed definition. It is compared with what runs, which is not the last one where that did not start.
-    fn change(&mut self, name: &Name, config: Arc<UpstreamConfig>, drain: Instant, context: &mut Context<Self>) {
-        let Some(child) = self.children.get_mut(name) else { return };
-        if !child.address.connected() {
-            // Its supervisor panicked too often. A change is worth another try.
-            let audience = child.route.audience.clone();
-            let child = self.make(name, config, audience, context);
-            self.children.insert(name.clone(), child);
-            return self.start_eagerly(name);
-        }
-        if let Some(next) = &mut child.next
-            && change(&next.route.config, &config) != Change::Process
-        {
-            return update(&mut next.route, &next.address, config);
-        }
-        let difference = change(&child.route.config, &config);
-        if difference == Change::Process {
-            return self.replace(name, config, drain, context);
-        }
-        update(&mut child.route, &child.address, config);
-        child.route.serving.notice.store(None);
-        if let Some(next) = child.next.take() {
-            self.retire(name, next.number, next.address, Instant::now(), false, "was replaced by a newer definition");
-        }
-    }
-
-    /// A change that needs a new process. Where one runs, the new one has to show that it works first.
-    fn replace(&mut self, name: &Name, config: Arc<UpstreamConfig>, drain: Instant, context: &mut Context<Self>) {
-        let Some(mut old) = self.children.remove(name) else { return };
-        if let Some(next) = old.next.take() {
-            // A newer edit overtakes the proof of the last one.
-            self.retire(name, next.number, next.address, Instant::now(), false, "was replaced by a newer definition");
-        }
-        let lives = !old.route.serving.status.load().pids.is_empty();
-        let callable = config.enabled && config.unavailable.is_none();
-        let audience = old.route.audience.clone();
-        if lives && callable && config.overlap {
-            let new = self.make(name, config, audience, context);
-            order(&new.address, Prove);
-            old.next = Some(Next { number: new.number, address: new.address, route: new.route, free: new.free });
-            self.children.insert(name.clone(), old);
-            return;
-        }
-        // `overlap = false`: calls in flight finish and the old process stops before the new one starts.
-        let pinned = callable && config.overlap;
-        self.retiring.insert(old.number, (name.clone(), old.address.clone()));
-        let mut new = self.make(name, config, audience, context);
-        old.route.serving.successor.store(Some(new.route.clone()));
-        self.retire(name, old.number, old.address, drain, pinned, "was replaced by a changed configuration");
-        new.panics = old.panics;
-        self.children.insert(name.clone(), new);
-        self.start_eagerly(name);
-    }
-
-    /// The replacement works: from now on it serves, and the old one finishes.
-    fn promote(&mut self, name: &Name) {
-        let drain = Instant::now() + self.config.hub.drain_timeout;
-        let Some(child) = self.children.get_mut(name) else { return };
-        let Some(next) = child.next.take() else { return };
-        let old = std::mem::replace(&mut child.address, next.address);
-        let number = std::mem::replace(&mut child.number, next.number);
-        child.free = next.free;
-        let before = std::mem::replace(&mut child.route, next.route);
-        before.serving.successor.store(Some(child.route.clone()));
-        self.publish();
-        // Its lists may differ from what clients know. A session that keeps its process hears of it when it moves.
-        if let Some(profile) = before.serving.profile.load_full().filter(|_| before.isolation() == Isolation::Shared) {
-            let sessions = before.audience.all();
-            // A listener finds out by itself that its process has changed.
-            let told = sessions.iter().filter(|session| session.transport != session::Transport::Stateless);
-            told.for_each(|session| session.announce_new_lists(&profile));
-        }
-        self.retire(name, number, old, drain, true, "was replaced by a changed configuration");
-        tracing::info!(upstream = %name, "the new definition serves");
-    }
-
-    fn remove(&mut self, child: Child, drain: Instant) {
-        const WHY: &str = "was removed from the configuration";
-        let (house, route) = (self.house.clone(), child.route.clone());
-        if let Some(next) = child.next {
-            self.retire(&route.name, next.number, next.address, Instant::now(), false, WHY);
-        }
-        self.retire(&route.name, child.number, child.address, drain, false, WHY);
-        // Nobody finds the sessions any more. Their streams close; their calls have until the deadline.
-        let sessions = route.audience.all();
-        sessions.iter().cloned().for_each(session::Session::see_off);
-        self.tasks.spawn_local(async move {
-            while Instant::now() < drain && sessions.iter().any(|session| session.is_busy()) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            let why = "its upstream was removed from the configuration";
-            sessions.iter().for_each(|session| house.end_session(&route, session, why));
-        });
-    }
-
-    fn retire(
-        &mut self,
-        name: &Name,
-        number: u64,
-        address: Addr<Upstream>,
-        deadline: Instant,
-        pinned: bool,
-        why: &'static str,
-    ) {
-        order(&address, Retire { deadline, pinned, why });
-        self.retiring.insert(number, (name.clone(), address));
     }
 
     fn publish(&self) {

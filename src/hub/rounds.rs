@@ -13,7 +13,7 @@ use super::session::Waiting;
 use crate::{
     bridge::{
         Bridged,
-        older::{self, QUESTIONS_MAX, Question, Required},
+        input::{self, QUESTIONS_MAX, Question, Required},
     },
     link::{
         connection::{Ask, Event},
@@ -100,7 +100,7 @@ impl Rounds {
         let mut asks = Vec::new();
         for question in required.questions {
             let number = bridged.connection.pose(&question.method, answers);
-            match older::ask(&question, number) {
+            match input::ask(&question, number) {
                 Some(message) => asks.push(Ask { number, message }),
                 None => return Err("one of its questions has no object as `params`".into()),
             }

@@ -4,6 +4,8 @@
 //! the subscriptions. Invariant: a session belongs to one mount, and its id is unguessable; a foreign id is
 //! answered exactly like an unknown one.
 
+mod hearing;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{
@@ -18,6 +20,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+
+pub use hearing::Listen;
 
 use super::{
     audience::{Level, is_list_change},
@@ -101,15 +105,6 @@ struct State {
     listens: Vec<Listen>,
     /// When a kind of notification was last passed on, and whether another waits.
     coalesced: HashMap<String, (Instant, bool)>,
-}
-
-/// What a `subscriptions/listen` wants to hear, and where.
-pub struct Listen {
-    pub number: u64,
-    /// Methods such as `notifications/tools/list_changed`.
-    pub methods: Vec<String>,
-    pub uris: BTreeSet<String>,
-    pub to: tokio::sync::mpsc::Sender<Message>,
 }
 
 /// Keeps a session from being idle.
@@ -199,94 +194,6 @@ impl Session {
     /// The streams, for as long as the lock is held.
     pub fn streams<T>(&self, work: impl FnOnce(&mut Streams) -> T) -> T {
         work(&mut self.state().streams)
-    }
-
-    /// Puts a message that belongs to no call where the client reads such messages.
-    pub fn say(&self, bytes: Bytes) {
-        self.state().streams.push(STANDALONE, bytes);
-    }
-
-    /// Adds a listener of a client without sessions.
-    pub fn listen(&self, listen: Listen) {
-        self.state().listens.push(listen);
-    }
-
-    /// Takes a listener out. Answers the resources that no other listener of this client wants.
-    pub fn unlisten(&self, number: u64) -> Vec<String> {
-        let mut state = self.state();
-        let Some(at) = state.listens.iter().position(|listen| listen.number == number) else { return Vec::new() };
-        let gone = state.listens.swap_remove(at);
-        gone.uris.into_iter().filter(|uri| !state.listens.iter().any(|other| other.uris.contains(uri))).collect()
-    }
-
-    pub fn is_listening(&self) -> bool {
-        !self.state().listens.is_empty()
-    }
-
-    /// Puts a message that belongs to no call onto what the client reads.
-    fn pass_on(&self, state: &mut State, message: &Message) {
-        if self.transport != Transport::Stateless {
-            return state.streams.push(STANDALONE, message.bytes().clone());
-        }
-        let uri = super::audience::uri_of(message);
-        for listen in &state.listens {
-            let wanted = match &uri {
-                Some(uri) => listen.wants(uri),
-                None => listen.methods.iter().any(|method| method == message.method()),
-            };
-            if wanted {
-                // A listener that does not keep up loses a notice, never the hub its time.
-                let _ = listen.to.try_send(message.clone());
-            }
-        }
-    }
-
-    /// Passes on what the session's own process says to no call in particular.
-    pub fn hear(self: &Arc<Self>, message: &Message) {
-        match is_list_change(message.method()) {
-            true => self.say_coalesced(message),
-            false => self.say_message(message),
-        }
-    }
-
-    pub fn say_message(&self, message: &Message) {
-        self.pass_on(&mut self.state(), message);
-    }
-
-    /// Puts a notification that is repeated in storms at the client's disposal, at most once per `COALESCE`.
-    pub fn say_coalesced(self: &Arc<Self>, message: &Message) {
-        let (method, message) = (message.method().to_owned(), message.clone());
-        let mut state = self.state();
-        match state.coalesced.get_mut(&method) {
-            Some((_, true)) => {}
-            Some((last, waits)) if last.elapsed() < COALESCE => {
-                *waits = true;
-                let (session, due) = (Arc::downgrade(self), *last + COALESCE);
-                tokio::spawn(async move {
-                    tokio::time::sleep_until(due.into()).await;
-                    let Some(session) = session.upgrade() else { return };
-                    let mut state = session.state();
-                    state.coalesced.insert(method, (Instant::now(), false));
-                    session.pass_on(&mut state, &message);
-                });
-            }
-            _ => {
-                state.coalesced.insert(method, (Instant::now(), false));
-                self.pass_on(&mut state, &message);
-            }
-        }
-    }
-
-    /// Tells the client to list again, because another process answers from now on. Only what `initialize` promised
-    /// it would be told (2025-11-25, server/tools).
-    pub fn announce_new_lists(self: &Arc<Self>, promised: &Profile) {
-        for family in ["tools", "prompts", "resources"].into_iter().filter(|name| promised.can(&[name, "listChanged"]))
-        {
-            let bytes = message::notification(&format!("notifications/{family}/list_changed"), None);
-            if let Ok(Body::One(message)) = message::read_upstream(bytes) {
-                self.say_coalesced(&message);
-            }
-        }
     }
 
     /// Are streams or calls open?
@@ -445,16 +352,6 @@ impl Session {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-impl Listen {
-    /// A server may report a part of what was subscribed to.
-    fn wants(&self, uri: &str) -> bool {
-        self.uris.iter().any(|whole| {
-            let rest = uri.strip_prefix(whole.trim_end_matches('/'));
-            uri == whole || rest.is_some_and(|rest| rest.starts_with(['/', '#', '?']))
-        })
     }
 }
 

@@ -1,0 +1,271 @@
+//! The processes of an upstream: what starts one, and what its start and its end mean for those who wait.
+
+use super::*;
+
+impl Upstream {
+    pub(super) fn spawn(&mut self, caller: Option<Connect>, context: &mut Context<Self>) {
+        self.last_instance += 1;
+        let number = self.last_instance;
+        let session = caller.as_ref().and_then(|caller| caller.session.as_ref());
+        let (greeting, attribution) = match (self.modern, self.isolation()) {
+            (None, _) => (Greeting::Ask, Attribution::Strangers),
+            (Some((true, _)), _) => (Greeting::Modern, Attribution::Strangers),
+            (_, Isolation::Session) => {
+                let greeting = session.and_then(|session| session.greeting());
+                let hello = greeting.map_or_else(Hello::shared, |greeting| greeting.hello.clone());
+                (Greeting::Legacy(hello), Attribution::OneClient)
+            }
+            (_, Isolation::Call) => (Greeting::Legacy(Hello::single_calls()), Attribution::Strangers),
+            (_, Isolation::Shared) => (Greeting::Legacy(Hello::shared()), Attribution::Strangers),
+        };
+        let address = context.address();
+        let spec = StartSpec {
+            name: self.spec.name.clone(),
+            config: self.spec.config.clone(),
+            engine: self.spec.engine.clone(),
+            attribution,
+            greeting,
+            hear: self.listener(session),
+            spawned: Box::new({
+                let address = address.clone();
+                move |process| crate::hub::order(&address, Told::Spawned { number, process })
+            }),
+            tasks: self.spec.tasks.clone(),
+        };
+        let (engine, alive, starts) = (self.spec.engine.clone(), self.alive.clone(), self.starts.clone());
+        // Where the caller of a start leaves, the start is given up.
+        let given_up = CancellationToken::new();
+        let owner = session.map(Arc::downgrade).unwrap_or_default();
+        let waiter = caller.map(|caller| watch_closed(caller.waiter, given_up.clone()));
+        let running = Running { waiter, session: owner, given_up: given_up.clone(), process: None, ready: None };
+        self.instances.insert(number, running);
+        tracing::info!(upstream = %self.spec.name, instance = number, "starting");
+        let free = self.spec.free.clone();
+        self.spec.tasks.spawn_local(async move {
+            let start = async {
+                free.cancelled().await;
+                instance::start(spec).await
+            };
+            let started = tokio::select! {
+                started = start => Some(started),
+                () = alive.cancelled() => None,
+                () = starts.cancelled() => None,
+                () = engine.at_once.cancelled() => None,
+                () = given_up.cancelled() => None,
+            };
+            let Some(started) = started else {
+                let _ = address.send(Told::GivenUp { number }).await;
+                return;
+            };
+            let (bridged, instance) = match started {
+                Ok(Started::Ready(bridged, instance)) => (bridged, instance),
+                Ok(Started::Again { modern }) => {
+                    let _ = address.send(Told::Settled { number, modern }).await;
+                    return;
+                }
+                Err(error) => {
+                    let _ = address.send(Told::StartFailed { number, error }).await;
+                    return;
+                }
+            };
+            let watch = &instance.watch;
+            let told = Told::Started { number, bridged, watch: watch.clone() };
+            if address.send(told).await.is_err() {
+                watch.close("its supervisor ended");
+            }
+            let (asked, why) = tokio::select! {
+                end = instance.keep(&engine) => end,
+                () = alive.cancelled() => {
+                    watch.close("its supervisor ended");
+                    instance.keep(&engine).await
+                }
+            };
+            let stderr = instance.process.stderr_tail(STDERR_LINES);
+            let _ = address.send(Told::Lost { number, asked, why, stderr }).await;
+        });
+    }
+
+    /// Who hears what a process says to no call in particular.
+    pub(super) fn listener(&self, session: Option<&Arc<Session>>) -> Hear {
+        let owner = session.map(Arc::downgrade);
+        let audience = (self.isolation() == Isolation::Shared).then(|| self.spec.audience.clone());
+        let serving = self.spec.serving.clone();
+        Arc::new(move |message: WireMessage| {
+            // What is remembered of a list goes before anybody reads the list again.
+            if message.method() == "notifications/tools/list_changed" {
+                serving.marks.store(None);
+            }
+            match (&audience, owner.as_ref().and_then(Weak::upgrade)) {
+                (Some(audience), _) => audience.hear(&message),
+                (None, Some(session)) => session.hear(&message),
+                // A process of the pool, between two clients.
+                (None, None) => {
+                    tracing::debug!(method = message.method(), "a message of a pooled process belongs to nobody")
+                }
+            }
+        })
+    }
+
+    /// It is known what the upstream speaks: whoever waited is served accordingly.
+    pub(super) fn settled(&mut self, number: u64, modern: bool, context: &mut Context<Self>) {
+        self.instances.remove(&number);
+        self.settle_era(Some(modern));
+        self.life.forget_start();
+        if self.proving {
+            self.prove(context);
+        }
+        if self.is_shared() {
+            return self.serve_waiters(context);
+        }
+        for connect in std::mem::take(&mut self.waiters) {
+            self.seat(connect, context);
+        }
+    }
+
+    pub(super) fn prove(&mut self, context: &mut Context<Self>) {
+        self.proving = true;
+        if self.step(Event::Wanted, context) == Some(Effect::Spawn) {
+            self.spawn(None, context);
+        }
+    }
+
+    pub(super) fn started(
+        &mut self,
+        number: u64,
+        bridged: Arc<Bridged>,
+        watch: ConnectionWatch,
+        context: &mut Context<Self>,
+    ) {
+        self.step(Event::Ready, context);
+        self.settle_era(Some(bridged.profile.is_modern()));
+        let Some(running) = self.instances.get_mut(&number) else { return };
+        let pid = running.process.as_ref().map(Process::pid);
+        tracing::info!(upstream = %self.spec.name, instance = number, pid, "ready");
+        running.ready = Some(watch);
+        let waiter = running.waiter.take();
+        self.spec.serving.profile.store(Some(bridged.profile.clone()));
+        self.proof(Ok(()));
+        match self.isolation() {
+            Isolation::Shared => {
+                self.bring_up_to_date(bridged.clone());
+                self.spec.serving.connection.store(Some(bridged.clone()));
+                for connect in self.waiters.drain(..) {
+                    let _ = connect.waiter.send(Ok(bridged.clone()));
+                }
+            }
+            Isolation::Call => match waiter {
+                Some(waiter) => drop(waiter.send(Ok(bridged))),
+                None => self.spec.serving.pool.put(bridged),
+            },
+            // Without a waiter it was a proof, and ends with this handle.
+            Isolation::Session => drop(waiter.map(|waiter| waiter.send(Ok(bridged)))),
+        }
+    }
+
+    /// Tells a new shared process what the clients told the last one.
+    pub(super) fn bring_up_to_date(&self, bridged: Arc<Bridged>) {
+        let (level, uris) = (self.spec.audience.level(), self.spec.audience.subscribed());
+        self.spec.tasks.spawn_local(async move { replay_wishes(&bridged, level, uris).await });
+    }
+
+    pub(super) fn start_failed(&mut self, number: u64, error: StartError, context: &mut Context<Self>) {
+        tracing::warn!(upstream = %self.spec.name, instance = number, reason = %error.full, "did not start");
+        let waiter = self.instances.remove(&number).and_then(|running| running.waiter);
+        if self.spec.config.era == Era::Auto && error.wrong_era && self.instances.is_empty() {
+            // It is another program by now: ask again.
+            self.settle_era(None);
+        }
+        let waiter = match waiter {
+            // What it refused is this client's own greeting; others may be welcome.
+            Some(waiter) if error.refused && self.isolation() == Isolation::Session => {
+                self.life.forget_start();
+                let _ = waiter.send(Err(Unavailable::new(&self.spec.name, &error.public, None)));
+                return self.serve_queue(context);
+            }
+            waiter => waiter,
+        };
+        self.public = Some(error.public);
+        self.stderr = error.stderr;
+        let effect = self.step(Event::StartFailed(error.full.clone()), context);
+        let after = match effect {
+            Some(Effect::WakeAt(at)) => Some(at.saturating_duration_since(Instant::now())),
+            _ => None,
+        };
+        if let Some(waiter) = waiter {
+            let _ = waiter.send(Err(self.unavailable(after)));
+        }
+        self.refuse_waiters(after);
+        self.proof(Err(error.full));
+        self.serve_queue(context);
+    }
+
+    pub(super) fn lost(
+        &mut self,
+        number: u64,
+        asked: bool,
+        why: String,
+        stderr: Vec<String>,
+        context: &mut Context<Self>,
+    ) {
+        self.instances.remove(&number);
+        if asked || self.retiring.is_some() {
+            tracing::info!(upstream = %self.spec.name, instance = number, "{why}");
+            self.step(Event::Stopped, context);
+        } else {
+            tracing::warn!(upstream = %self.spec.name, instance = number, "{why}");
+            self.stderr = stderr;
+            self.public = Some(why.clone());
+            // A client that kills its own process must not take the upstream from the others.
+            let counts = self.is_shared();
+            self.step(Event::Lost { why, counts }, context);
+        }
+        if self.is_shared() {
+            let over = |current: &Option<Arc<Bridged>>| current.as_ref().is_none_or(|now| now.connection.is_over());
+            if over(&self.spec.serving.connection.load_full()) {
+                self.spec.serving.connection.store(None);
+            }
+            self.serve_waiters(context);
+        }
+        self.serve_queue(context);
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the Hub may be reading a file while many have something to say")]
+    pub(super) fn proof(&mut self, outcome: Result<(), String>) {
+        if std::mem::take(&mut self.proving) {
+            let proved = Proved { name: self.spec.name.clone(), number: self.spec.tether.number, outcome };
+            self.spec.proved.do_send(proved);
+        }
+    }
+}
+
+/// Passes a waiter's outcome on, and gives the start up when it left.
+fn watch_closed(mut waiter: oneshot::Sender<Outcome>, given_up: CancellationToken) -> oneshot::Sender<Outcome> {
+    let (to, from) = oneshot::channel();
+    tokio::task::spawn_local(async move {
+        tokio::select! {
+            () = waiter.closed() => given_up.cancel(),
+            outcome = from => {
+                if let Ok(outcome) = outcome {
+                    let _ = waiter.send(outcome);
+                }
+            }
+        }
+    });
+    to
+}
+
+async fn replay_wishes(bridged: &Bridged, level: Option<Level>, uris: Vec<String>) {
+    if let Some(feed) = &bridged.feed {
+        feed.subscribe(uris, true).await;
+        return;
+    }
+    const WAIT_MAX: Duration = Duration::from_secs(10);
+    if let Some(level) = level.filter(|_| bridged.profile.can(&["logging"])) {
+        let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
+        let _ = bridged.connection.request("logging/setLevel", Some(&params), WAIT_MAX).await;
+    }
+    for uri in uris {
+        let params = serde_json::json!({ "uri": uri }).to_string();
+        let _ = bridged.connection.request("resources/subscribe", Some(&params), WAIT_MAX).await;
+    }
+}

@@ -1,0 +1,221 @@
+//! What comes from the peer, and whose it is.
+
+use super::*;
+
+impl Inner {
+    pub(super) fn handle(&self, inbound: Inbound) {
+        self.heard.store(self.now(), Ordering::Relaxed);
+        match inbound {
+            Inbound::Message(message) => self.route(message),
+            Inbound::Batch(messages) if self.batches.load(Ordering::Relaxed) => {
+                messages.into_iter().for_each(|message| self.route(message));
+            }
+            Inbound::Batch(messages) => {
+                self.drop_one("a batch its revision does not have");
+                let owned = messages.iter().filter(|message| message.kind() == Kind::Response);
+                for id in owned.filter_map(|message| message.id()?.as_u64()) {
+                    self.fail(id, CallError::Batched { name: self.name.clone() });
+                }
+            }
+            Inbound::TooLong { id, bytes } => match id.and_then(|id| id.as_u64()) {
+                Some(id) => self.fail(id, CallError::TooLong { name: self.name.clone(), bytes }),
+                None => self.drop_one("a message above message_bytes_max"),
+            },
+        }
+    }
+
+    pub(super) fn route(&self, message: Message) {
+        match (message.kind(), message.method()) {
+            (Kind::Response, _) => self.respond(message),
+            (Kind::Request, "ping") => {
+                let Some(id) = message.id() else { return };
+                self.post(message::response(id, "{}"));
+            }
+            (Kind::Request, "sampling/createMessage" | "elicitation/create" | "roots/list") => self.ask(message),
+            (Kind::Request, method) => {
+                let why = format!("the client does not know the method {method}");
+                self.post(message::error_response(message.id(), METHOD_NOT_FOUND, &why, None));
+            }
+            (Kind::Notification, "notifications/progress") => self.progress(&message),
+            (Kind::Notification, "notifications/message") => match self.logger() {
+                Some(events) => drop(events.try_send(Event::Log(message))),
+                None => (self.unsolicited)(message),
+            },
+            (Kind::Notification, "notifications/cancelled") => self.withdraw(&message),
+            (Kind::Notification, _) => match envelope::subscription(&message) {
+                Some(id) => self.notice(id, message),
+                None => (self.unsolicited)(message),
+            },
+        }
+    }
+
+    pub(super) fn respond(&self, message: Message) {
+        let (pending, asks) = match message.id().and_then(Id::as_u64) {
+            Some(id) => {
+                let mut table = self.table();
+                let pending = table.pending.remove(&id);
+                table.answered(id);
+                // A question of one client's process may have been another call's: then it stays open.
+                let heir = (self.attribution == Attribution::OneClient).then(|| table.latest_askable()).flatten();
+                (pending, table.disown(id, heir))
+            }
+            None => (None, Vec::new()),
+        };
+        asks.iter().for_each(|ask| self.post(leftover(ask)));
+        self.used.store(self.now(), Ordering::Relaxed);
+        match pending {
+            Some(Pending { original, state: PendingState::Waiting { room, .. }, .. }) => {
+                room.send(Event::Response(message.with_id(&original, None)));
+            }
+            // Cancelled before the server knew: dropped quietly (F21).
+            Some(_) => {}
+            None => self.drop_one("an answer to a call that is not there"),
+        }
+    }
+
+    pub(super) fn progress(&self, message: &Message) {
+        let Ok([Some(raw)]) = message.param(["progressToken"]) else { return };
+        let span = message.span(raw);
+        let table = self.table();
+        let pending = Id::read(raw.get()).and_then(|token| token.as_u64()).and_then(|id| table.pending.get(&id));
+        match pending {
+            Some(Pending { token: Some(token), state: PendingState::Waiting { events, .. }, .. }) => {
+                let _ = events.try_send(Event::Progress(message.with(span, token.as_json())));
+            }
+            // Late progress of a call that was cancelled.
+            Some(_) => {}
+            None => {
+                drop(table);
+                self.drop_one("progress of a call that is not there");
+            }
+        }
+    }
+
+    /// Finds the call a question belongs to, or refuses it. Guessing would show one client's data to another.
+    pub(super) fn ask(&self, message: Message) {
+        let Some(id) = message.id().cloned() else { return };
+        let token = message.progress_token().ok().flatten();
+        let asked = {
+            let mut table = self.table();
+            let call = match self.attribution {
+                Attribution::OneClient => table.latest_askable(),
+                Attribution::Strangers => table.alone(|_| true).filter(|id| table.pending[id].askable),
+            };
+            let events = call.and_then(|call| match &table.pending.get(&call)?.state {
+                PendingState::Waiting { events, .. } => Some((call, events.clone())),
+                PendingState::Cancelled { .. } => None,
+            });
+            events.and_then(|(call, events)| {
+                table.last_id += 1;
+                let number = table.last_id;
+                let method = message.method().into();
+                let text = match &token {
+                    // The client answers progress with the number, which it cannot use to reach another's ask.
+                    Some((_, span)) => message.with(span.clone(), Id::from(number).as_json()),
+                    None => message.bytes().clone(),
+                };
+                let Ok(message::Body::One(message)) = message::read_upstream(text) else { return None };
+                let token = token.map(|(token, _)| token);
+                table.asks.insert(number, PendingAsk { id: id.clone(), token, call, method, to: None });
+                if events.try_send(Event::Ask(Ask { number, message })).is_err() {
+                    table.asks.remove(&number);
+                    return None;
+                }
+                Some(())
+            })
+        };
+        if asked.is_none() {
+            let why = "this request cannot be attributed to a request of one client (SEP-2260)";
+            self.post(message::error_response(Some(&id), INVALID_PARAMS, why, None));
+        }
+    }
+
+    /// The server takes a question of its own back.
+    pub(super) fn withdraw(&self, message: &Message) {
+        let Ok([Some(raw)]) = message.param(["requestId"]) else { return };
+        let Some(id) = Id::read(raw.get()) else { return };
+        let mut table = self.table();
+        let asked = |(_, ask): &(&u64, &PendingAsk)| ask.to.is_none() && ask.id == id;
+        let Some(number) = table.asks.iter().find(asked).map(|(number, _)| *number) else {
+            let ended = id.as_u64().filter(|id| table.pending.get(id).is_some_and(|pending| pending.standing));
+            drop(table);
+            let why = "it ended the subscription".into();
+            return ended
+                .into_iter()
+                .for_each(|id| self.fail(id, CallError::Ended { name: self.name.clone(), why: Arc::clone(&why) }));
+        };
+        let Some(ask) = table.asks.remove(&number) else { return };
+        if let Some(Pending { state: PendingState::Waiting { events, .. }, .. }) = table.pending.get(&ask.call) {
+            let _ = events.try_send(Event::Withdrawn { ask: number });
+        }
+    }
+
+    /// The queue of the one call that a log message can be about.
+    pub(super) fn logger(&self) -> Option<mpsc::Sender<Event>> {
+        let table = self.table();
+        // What a cancelled call of the same client still says is no secret from it.
+        let counts =
+            |pending: &Pending| pending.logs && (pending.is_waiting() || self.attribution == Attribution::Strangers);
+        match &table.pending[&table.alone(counts)?].state {
+            PendingState::Waiting { events, .. } => Some(events.clone()),
+            PendingState::Cancelled { .. } => None,
+        }
+    }
+
+    /// A notification that bears the id of the subscription it belongs to.
+    pub(super) fn notice(&self, id: Id, message: Message) {
+        let table = self.table();
+        match id.as_u64().and_then(|id| table.pending.get(&id)).filter(|pending| pending.standing) {
+            Some(Pending { state: PendingState::Waiting { events, .. }, .. }) => {
+                // A listener that does not keep up loses a notice, never the others their time.
+                let _ = events.try_send(Event::Notice(message));
+            }
+            // Late news of a subscription that was ended.
+            Some(_) => {}
+            None => {
+                drop(table);
+                self.drop_one("a notice of a subscription that is not there");
+            }
+        }
+    }
+
+    /// The end: each call in flight hears of it once.
+    pub(super) fn end(&self, why: &str) {
+        let _ = self.why.set(why.into());
+        self.died.store(!self.closing.is_cancelled(), Ordering::Relaxed);
+        let pending = {
+            let mut table = self.table();
+            table.ended = true;
+            table.asks.clear();
+            std::mem::take(&mut table.pending)
+        };
+        self.ended.cancel();
+        for pending in pending.into_values() {
+            if let PendingState::Waiting { room, .. } = pending.state {
+                room.send(Event::Failed { id: pending.original, error: self.lost() });
+            }
+        }
+    }
+
+    pub(super) fn drop_one(&self, what: &str) {
+        let count = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+        // The first few, then each power of two: a flood must not become a flood of log lines.
+        if count <= 5 || count.is_power_of_two() {
+            tracing::warn!(upstream = %self.name, count, "dropped {what}");
+        }
+    }
+}
+
+pub(super) async fn read(inner: Arc<Inner>, mut from: mpsc::Receiver<Inbound>, obituary: impl Future<Output = String>) {
+    while let Some(inbound) = from.recv().await {
+        inner.handle(inbound);
+    }
+    let why = match inner.why.get() {
+        Some(why) => why.to_string(),
+        None => {
+            let known = tokio::time::timeout(OBITUARY_WAIT_MAX, obituary).await;
+            known.unwrap_or_else(|_| "closed its output".to_owned())
+        }
+    };
+    inner.end(&why);
+}

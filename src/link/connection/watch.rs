@@ -1,0 +1,108 @@
+//! What callers and owners hold of a connection: the receiving end of a call, and a watch that keeps nothing open.
+
+use super::*;
+
+/// What the owner of a peer may know of the connection to it.
+#[derive(Clone)]
+pub struct ConnectionWatch(pub(super) Arc<Inner>);
+
+impl ConnectionWatch {
+    /// Resolves when nobody wants the connection any more.
+    pub async fn closing(&self) {
+        self.0.closing.cancelled().await;
+    }
+
+    /// Resolves when nothing more comes from the peer.
+    pub async fn ended(&self) {
+        self.0.ended.cancelled().await;
+    }
+
+    /// Resolves when no call is accepted any more.
+    pub async fn over(&self) {
+        tokio::select! {
+            () = self.closing() => {}
+            () = self.ended() => {}
+        }
+    }
+
+    /// Resolves when a call has timed out.
+    pub async fn suspected(&self) {
+        self.0.suspected.notified().await;
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.0.closing.is_cancelled() || self.0.ended.is_cancelled()
+    }
+
+    /// Did the peer end it, unasked? Callers that let go of it afterwards change nothing.
+    pub fn died(&self) -> bool {
+        self.0.died.load(Ordering::Relaxed)
+    }
+
+    pub fn in_flight(&self) -> usize {
+        let table = self.0.table();
+        table.pending.values().filter(|pending| pending.is_under_way()).count()
+    }
+
+    /// Time since anything came from the peer.
+    pub fn silent_for(&self) -> Duration {
+        Duration::from_millis(self.0.now() - self.0.heard.load(Ordering::Relaxed).min(self.0.now()))
+    }
+
+    /// Time since the last call was sent or ended.
+    pub fn unused_for(&self) -> Duration {
+        Duration::from_millis(self.0.now() - self.0.used.load(Ordering::Relaxed).min(self.0.now()))
+    }
+
+    /// Lets the peer go; `why` is what calls in flight are told.
+    pub fn close(&self, why: &str) {
+        let _ = self.0.why.set(why.into());
+        self.0.closing.cancel();
+    }
+
+    /// Lets the peer go if no call is under way. A call that comes now is told so before anything is sent.
+    pub fn close_unused(&self, why: &str) {
+        let table = self.0.table();
+        if !table.pending.values().any(Pending::is_under_way) {
+            self.close(why);
+        }
+    }
+
+    /// As [`Connection::listen`].
+    pub async fn listen(&self, message: &Message, events: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
+        self.0.listen(message, events).await
+    }
+
+    /// Asks the peer for a sign of life.
+    pub async fn ping(&self, limit: Duration) -> bool {
+        self.0.request("ping", None, limit).await.is_ok()
+    }
+}
+
+/// The receiving end of one call. Dropping it before the final event cancels the call.
+#[derive(Debug)]
+pub struct Reply {
+    pub(super) connection: Arc<Inner>,
+    pub(super) id: u64,
+    /// `initialize` may not be cancelled (2025-11-25, basic/utilities/cancellation).
+    pub(super) cancellable: bool,
+    pub(super) sent: bool,
+}
+
+impl Reply {
+    /// The call is over; there is nothing left to cancel.
+    pub fn finished(&self) -> bool {
+        !self.connection.table().pending.contains_key(&self.id)
+    }
+
+    /// Cancels the call with a reason other than "the client left".
+    pub fn cancel(self, reason: &str) {
+        self.connection.abandon(self.id, reason, self.sent && self.cancellable);
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.connection.abandon(self.id, "the client is gone", self.sent && self.cancellable);
+    }
+}
