@@ -28,7 +28,15 @@ const WORDS: [(&str, &[&str]); 5] = [
     // Everything else runs on plain tokio, so that it can be tested and moved without actix.
     (
         "actix",
-        &["src/hub/mod.rs", "src/hub/upstream", "src/hub/tether.rs", "src/server/", "src/run.rs", "src/shutdown.rs"],
+        &[
+            "src/hub/mod.rs",
+            "src/hub/upstream.rs",
+            "src/hub/upstream/",
+            "src/hub/tether.rs",
+            "src/server/",
+            "src/run.rs",
+            "src/shutdown.rs",
+        ],
     ),
     ("actix_web_lab", &["src/server/stream.rs"]),
     ("unsafe", &["src/link/process.rs"]),

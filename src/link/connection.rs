@@ -8,6 +8,7 @@
 //! event is reserved before the call is sent, so a slow caller can lose progress, but neither its answer nor
 //! anybody else's time: the reader never waits for a caller.
 
+mod event;
 mod hearing;
 mod watch;
 
@@ -27,6 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use event::{Ask, CallError, Event};
 pub use watch::{ConnectionWatch, Reply};
 
 use super::{
@@ -80,60 +82,6 @@ pub enum Attribution {
     OneClient,
     /// Callers are strangers: only a call that is alone can be meant.
     Strangers,
-}
-
-/// What a call yields, in order, until its final event.
-#[derive(Debug)]
-pub enum Event {
-    /// Progress of the call, with the caller's own token.
-    Progress(Bytes),
-    /// A log message that concerns the call.
-    Log(Message),
-    /// The server asks the client something.
-    Ask(Ask),
-    /// The server no longer wants an answer to this ask.
-    Withdrawn { ask: u64 },
-    /// A notification of a subscription (2026-07-28).
-    Notice(Message),
-    /// Final: the response, with the caller's own id.
-    Response(Bytes),
-    /// Final: there will be no response.
-    Failed { id: Id, error: CallError },
-}
-
-/// A question of the server; answer it by its number.
-#[derive(Debug)]
-pub struct Ask {
-    pub number: u64,
-    pub message: Message,
-}
-
-/// Why a call got no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    #[error("upstream `{name}` {why} while the call was under way; it was not repeated")]
-    Lost { name: Arc<str>, why: Arc<str> },
-    #[error("upstream `{name}` has {max} calls in flight already; try again later")]
-    Overloaded { name: Arc<str>, max: usize },
-    #[error("upstream `{name}` answered with {bytes} bytes, more than message_bytes_max allows")]
-    TooLong { name: Arc<str>, bytes: u64 },
-    #[error("upstream `{name}` answered with a batch, which its revision does not have")]
-    Batched { name: Arc<str> },
-    #[error("upstream `{name}` did not answer within {limit:?}; the call was cancelled")]
-    Timeout { name: Arc<str>, limit: Duration },
-    #[error("{why}; the call to upstream `{name}` was cancelled")]
-    Ended { name: Arc<str>, why: Arc<str> },
-    #[error("`params` must be an object")]
-    Malformed,
-    #[error("`{0}` must stand once in a request, as a string or an integer")]
-    Ambiguous(&'static str),
-}
-
-impl CallError {
-    /// May the same call be tried again as it is?
-    pub fn retryable(&self) -> bool {
-        matches!(self, CallError::Lost { .. } | CallError::Overloaded { .. } | CallError::Timeout { .. })
-    }
 }
 
 /// The caller of requests that no client sent.
