@@ -3,8 +3,10 @@
 //! Everything happens on loopback, against a hub of its own: `$HUBWARD`, or the one beside this program, which is
 //! built first. Each scenario prints its figures, and what had to hold; the last line is "N passed, N failed".
 
+mod asker;
 mod client;
 mod hub;
+mod parked;
 mod scenarios;
 
 use std::{env, process::ExitCode, time::Instant};
@@ -40,6 +42,10 @@ fn main() -> ExitCode {
         match argument.as_str() {
             "--short" => short = true,
             "all" => {}
+            "asker" => {
+                asker::serve();
+                return ExitCode::SUCCESS;
+            }
             name if SCENARIOS.iter().any(|(known, ..)| *known == name) => wanted.push(argument),
             _ => {
                 println!("load [SCENARIO…] [--short]; without one, all of them:");

@@ -21,7 +21,7 @@ use crate::{
 
 type Run = for<'a> fn(&'a mut Report, bool) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-pub const SCENARIOS: [(&str, &str, Run); 6] = [
+pub const SCENARIOS: [(&str, &str, Run); 7] = [
     ("histories", "1,000 clients that count from 0 share one process: whose answer is whose", |r, s| {
         Box::pin(histories(r, s))
     }),
@@ -29,6 +29,7 @@ pub const SCENARIOS: [(&str, &str, Run); 6] = [
     ("many", "200 upstreams in the file: how soon it listens", |r, s| Box::pin(many(r, s))),
     ("cycles", "1,000 times a process starts and stops, or is killed: what is left", |r, s| Box::pin(cycles(r, s))),
     ("idle-streams", "10,000 open streams that say nothing: what they cost", |r, s| Box::pin(idle_streams(r, s))),
+    ("parked", "10,000 calls that wait for an answer that never comes", |r, s| Box::pin(crate::parked::parked(r, s))),
     ("storm", "1,000 list_changed a second to 100 sessions", |r, s| Box::pin(storm(r, s))),
 ];
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json, value::RawValue};
 use super::older::with_text;
 use crate::wire::{
     Revision::{self, V2025_03_26, V2025_06_18, V2025_11_25},
+    message::INTERNAL_ERROR,
     object::Object,
 };
 
@@ -69,6 +70,28 @@ pub fn result(method: &str, result: &str, to: Revision) -> Option<String> {
         _ => None,
     });
     Some(result.edit().set(name, list?).apply())
+}
+
+/// "Visit this address first" (2025-11-25, client/elicitation).
+pub const URL_REQUIRED: i64 = -32042;
+
+/// An error for a client of this revision; none where it is as good as it is. Before 2025-11-25 nobody knew how to be
+/// sent to an address, so a person has to read it.
+pub fn error(error: &str, to: Revision) -> Option<String> {
+    if to >= V2025_11_25 {
+        return None;
+    }
+    let parsed: Value = serde_json::from_str(error).ok()?;
+    (parsed["code"].as_i64() == Some(URL_REQUIRED))
+        .then(|| json!({ "code": INTERNAL_ERROR, "message": addresses(&parsed), "data": parsed["data"] }).to_string())
+}
+
+/// What such an error says, with the addresses in it.
+pub fn addresses(error: &Value) -> String {
+    let all = error["data"]["elicitations"].as_array().into_iter().flatten();
+    let urls: Vec<&str> = all.filter_map(|one| one["url"].as_str()).collect();
+    let text = error["message"].as_str().unwrap_or("an address has to be visited");
+    format!("{text} {}", urls.join(" ")).trim().to_owned()
 }
 
 /// The parameters of a question for a client of this revision. `Ok(None)`: they are good as they are.
@@ -160,6 +183,15 @@ mod tests {
         let prompt = result("prompts/get", prompt, V2025_03_26).expect("another");
         assert_eq!(prompt, r#"{"messages":[{"role":"user","content":{"text":"n\na:/b","type":"text"}}]}"#);
         assert_eq!(result("prompts/get", r#"{"messages":[]}"#, V2024_11_05), None);
+    }
+
+    #[test]
+    fn an_address_is_read_where_it_cannot_be_opened() {
+        let text = r#"{"code":-32042,"message":"sign in","data":{"elicitations":[{"url":"https://a/b","elicitationId":"e"}]}}"#;
+        let error = |to| error(text, to).map(|error| serde_json::from_str::<Value>(&error).expect("JSON"));
+        let told = error(V2025_06_18).expect("another");
+        assert_eq!((&told["code"], &told["message"]), (&json!(INTERNAL_ERROR), &json!("sign in https://a/b")));
+        assert_eq!(error(V2025_11_25), None);
     }
 
     #[test]

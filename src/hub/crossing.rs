@@ -111,8 +111,12 @@ impl Crossing {
         let method = request.method();
         let Some(response) = message::one(bytes.clone()) else { return Some(Event::Response(bytes)) };
         let Some(result) = response.result() else {
-            let modern = response.error().filter(|_| bridged.profile.is_modern());
-            return Some(Event::Response(modern.map_or(bytes, |error| message::failure(id, &older::error(error)))));
+            let error = response.error().unwrap_or("{}");
+            let other = match bridged.profile.is_modern() {
+                true => Some(older::error(error)),
+                false => content::error(error, revision),
+            };
+            return Some(Event::Response(other.map_or(bytes, |error| message::failure(id, &error))));
         };
         if !bridged.profile.is_modern() {
             return Some(Event::Response(match content::result(method, result, revision) {

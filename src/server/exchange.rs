@@ -21,7 +21,7 @@ use super::{
     rescue::Refusal,
 };
 use crate::{
-    bridge::{Profile, ask::judge, input, older, seal::Binding, shape},
+    bridge::{Profile, ask::judge, content, input, older, seal::Binding, shape},
     hub::{
         House,
         audience::{Level, level_of},

@@ -99,7 +99,7 @@ impl Inner {
             let mut table = self.table();
             let call = match self.attribution {
                 Attribution::OneClient => table.latest_askable(),
-                Attribution::Strangers => table.alone(|_| true).filter(|id| table.pending[id].askable),
+                Attribution::Strangers => table.alone(|_, _| true).filter(|id| table.pending[id].askable),
             };
             let events = call.and_then(|call| match &table.pending.get(&call)?.state {
                 PendingState::Waiting { events, .. } => Some((call, events.clone())),
@@ -153,10 +153,17 @@ impl Inner {
     /// The queue of the one call that a log message can be about.
     pub(super) fn logger(&self) -> Option<mpsc::Sender<Event>> {
         let table = self.table();
-        // What a cancelled call of the same client still says is no secret from it.
-        let counts =
-            |pending: &Pending| pending.logs && (pending.is_waiting() || self.attribution == Attribution::Strangers);
-        match &table.pending[&table.alone(counts)?].state {
+        let call = match self.attribution {
+            Attribution::Strangers => table.alone(|_, pending| pending.logs),
+            Attribution::OneClient => {
+                // What a cancelled call of the same client still says is no secret from it, and one that waits for its
+                // client's answer has little to say.
+                let asks = |id| table.asks.values().any(|ask| ask.call == id);
+                let works = |id, pending: &Pending| pending.logs && pending.is_waiting() && !asks(id);
+                table.alone(works).or_else(|| table.alone(|_, pending| pending.logs && pending.is_waiting()))
+            }
+        };
+        match &table.pending.get(&call?)?.state {
             PendingState::Waiting { events, .. } => Some(events.clone()),
             PendingState::Cancelled { .. } => None,
         }

@@ -23,7 +23,7 @@ impl Exchange {
         let error = response.error().unwrap_or("{}");
         let parsed: Value = serde_json::from_str(error).unwrap_or_default();
         let code = parsed["code"].as_i64();
-        if code == Some(-32042) {
+        if code == Some(content::URL_REQUIRED) {
             return self.url_required(&parsed);
         }
         if let Some(missing) = self.missing.take() {
@@ -80,10 +80,7 @@ impl Exchange {
     pub(super) fn url_required(&mut self, error: &Value) -> Option<Out> {
         let all = error["data"]["elicitations"].as_array().cloned().unwrap_or_default();
         if !self.session.abilities().elicitation_url || all.is_empty() {
-            let urls: Vec<&str> = all.iter().filter_map(|one| one["url"].as_str()).collect();
-            let text =
-                format!("{} {}", error["message"].as_str().unwrap_or("an address has to be visited"), urls.join(" "));
-            return self.error(INTERNAL_ERROR, text.trim(), None);
+            return self.error(INTERNAL_ERROR, &content::addresses(error), None);
         }
         let questions = all.into_iter().enumerate().map(|(at, mut params)| {
             if let Some(params) = params.as_object_mut() {
