@@ -39,7 +39,7 @@ const WORDS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("actix_web_lab", &["src/server/stream.rs"]),
-    ("unsafe", &["src/link/process.rs"]),
+    ("unsafe", &["src/link/process.rs", "src/hub/thrift.rs"]),
     // It cannot wait and ignores the mailbox's capacity: only for what may neither be lost nor overtaken.
     ("do_send", &["src/hub/tether.rs", "src/hub/mod.rs", "src/hub/upstream/instances.rs"]),
     // The hub calls nobody over HTTP.

@@ -53,7 +53,7 @@ async fn cancelled(hub: &Hub, clients: usize) -> usize {
 
 pub async fn parked(report: &mut Report, short: bool) {
     // None may be given up before the last is parked.
-    let (clients, calls, patience) = if short { (10, 20, 10) } else { (100, 100, 60) };
+    let (clients, calls, patience) = if short { (10, 20, 10) } else { (100, 100, 40) };
     let all = clients * calls;
     let program = std::env::current_exe().expect("a program knows its own path");
     let program = program.display().to_string();
@@ -75,8 +75,12 @@ pub async fn parked(report: &mut Report, short: bool) {
         seen = cancelled(&hub, clients).await;
     }
     report.holds("the upstream hears that nobody waits", seen == all + clients, format!("{seen} of {}", all + clients));
-    let after = memory(hub.pid());
     let most = before + full.saturating_sub(before) / 4 + 4096;
+    let began = Instant::now();
+    while memory(hub.pid()) > most && began.elapsed() < Duration::from_secs(10) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let after = memory(hub.pid());
     report.holds(
         "the memory is given back",
         after <= most,

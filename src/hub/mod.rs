@@ -21,6 +21,7 @@ pub mod session;
 pub mod settle;
 pub mod tasks;
 pub mod tether;
+pub mod thrift;
 pub mod upstream;
 
 #[cfg(test)]
@@ -123,6 +124,7 @@ pub struct Hub {
     retiring: BTreeMap<u64, (Name, Addr<Upstream>)>,
     last_number: u64,
     tasks: TaskTracker,
+    thrift: thrift::Thrift,
 }
 
 /// An upstream that is published.
@@ -168,6 +170,7 @@ impl Hub {
             retiring: BTreeMap::new(),
             last_number: 0,
             tasks: TaskTracker::new(),
+            thrift: thrift::Thrift::default(),
         };
         Actor::start(hub)
     }
@@ -246,6 +249,11 @@ impl Hub {
                 self.house.end_session(&child.route, &session, "its session was idle for too long");
             }
             child.route.audience.all().iter().for_each(|session| session.streams(|streams| streams.sweep()));
+        }
+        let engine = &self.house.engine;
+        let crowd = [&engine.sessions, &engine.streams].map(|count| count.load(Ordering::Relaxed));
+        if self.thrift.is_due(crowd.iter().sum::<usize>() + self.house.parking.len()) {
+            self.tasks.spawn_blocking(thrift::give_back);
         }
     }
 }

@@ -373,6 +373,8 @@ impl Inner {
             let PendingState::Waiting { events, .. } = std::mem::replace(&mut pending.state, cancelled) else {
                 return false;
             };
+            // It may be kept for a minute: without small pieces that hold whole pages of memory.
+            (pending.original, pending.token) = (Id::BLANK, None);
             if !tell {
                 table.pending.remove(&id);
             }

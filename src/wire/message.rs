@@ -47,6 +47,9 @@ impl Id {
             .then(|| Id(Bytes::copy_from_slice(json.as_bytes())))
     }
 
+    /// No id at all: what is kept where one is no longer needed.
+    pub const BLANK: Id = Id(Bytes::new());
+
     /// The id as it stands on the wire.
     pub fn as_json(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("null")
