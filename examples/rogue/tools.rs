@@ -46,6 +46,8 @@ const TOOLS: &[Tool] = &[
     ("batch", "", "Answers with an array: a notification and the response.", batch),
     ("raw", "line:string", "Writes the text as a line, then answers.", |call| { call.server.line(call.text("line").as_bytes()); call.answer("ok") }),
     ("unknown_fields", "", "UNKNOWN_FIELDS as the result, to the byte.", |call| call.answer_line(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{UNKNOWN_FIELDS}}}"#, call.id))),
+    ("result", "json:string", "The JSON as its result.", |call| call.answer_line(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{}}}"#, call.id, call.text("json")))),
+    ("error", "json:string", "The JSON as its error.", |call| call.answer_line(&format!(r#"{{"jsonrpc":"2.0","id":{},"error":{}}}"#, call.id, call.text("json")))),
     ("stderr", "bytes:integer", "Writes lines of so many bytes in all to stderr.", |call| { flood_stderr(call.number("bytes") as usize); call.answer("ok") }),
     ("stderr_control", "", "Colours, NUL, CR and bad UTF-8 on stderr.", |call| { let _ = io::stderr().write_all(b"\x1b[31mred\x1b[0m \x1b]0;title\x07 nul\0 one\rtwo \xff\n"); call.answer("ok") }),
     // Notifications.
@@ -59,6 +61,8 @@ const TOOLS: &[Tool] = &[
     ("ask_elicitation", "message:string", "elicitation/create in mid call.", |call| ask(call, "elicitation/create", elicitation)),
     ("ask_sampling", "prompt:string", "sampling/createMessage in mid call.", |call| ask(call, "sampling/createMessage", sampling)),
     ("ask_roots", "", "roots/list in mid call.", |call| ask(call, "roots/list", |_| json!({}))),
+    ("ask_form", "json:string", "elicitation/create with these params.", |call| ask(call, "elicitation/create", params)),
+    ("ask_model", "json:string", "sampling/createMessage with these params.", |call| ask(call, "sampling/createMessage", params)),
     ("ask_unprompted", "", "Answers, and 50 ms later sends elicitation/create; see last_answer.", ask_unprompted),
     ("last_answer", "", "What came back for ask_unprompted, or null.", |call| { let last = call.server.memory().last_answer.clone(); call.answer(last) }),
     // Processes.
@@ -217,6 +221,10 @@ fn progress(call: Call) {
 fn elicitation(call: &Call) -> Value {
     let name = json!({"type": "object", "properties": {"name": {"type": "string"}}});
     json!({"message": call.text("message"), "requestedSchema": name})
+}
+
+fn params(call: &Call) -> Value {
+    serde_json::from_str(call.text("json")).unwrap_or_default()
 }
 
 fn sampling(call: &Call) -> Value {

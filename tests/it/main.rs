@@ -30,6 +30,7 @@ mod raw;
 mod reload;
 mod reload_files;
 mod request;
+mod revisions;
 mod serve;
 mod sessions;
 mod sse;
