@@ -99,6 +99,11 @@ fn read(server: &Arc<Server>) -> io::Result<()> {
 fn handle(server: &Arc<Server>, message: &Value) {
     let params = &message["params"];
     match (message["method"].as_str(), message.get("id")) {
+        // The experimental tasks of 2025-11-25: one is over as soon as it is there.
+        (Some("tools/call"), Some(id)) if params["task"].is_object() => {
+            let task = server.memory().task();
+            server.send(&json!({"jsonrpc": "2.0", "id": id, "result": {"task": task}}));
+        }
         (Some("tools/call"), Some(id)) => tools::run(Call::new(server, id, params), params),
         (Some(method), Some(id)) => {
             let answer = match request(server, method, params) {
@@ -148,6 +153,17 @@ fn request(server: &Server, method: &str, params: &Value) -> Result<Value, (i32,
         "logging/setLevel" => {
             server.memory().levels.push(params["level"].clone());
             json!({})
+        }
+        "tasks/list" => json!({"tasks": server.memory().tasks}),
+        "tasks/get" | "tasks/result" => {
+            let memory = server.memory();
+            let task = memory.tasks.iter().find(|task| task["taskId"] == params["taskId"]);
+            match (task, method) {
+                (None, _) => return Err((-32602, "no such task here".into())),
+                (Some(task), "tasks/get") => task.clone(),
+                (Some(task), _) => json!({"content": [{"type": "text", "text": "done"}],
+                    "_meta": {"io.modelcontextprotocol/related-task": {"taskId": task["taskId"]}}}),
+            }
         }
         "server/discover" if server.options.exit_on_probe => process::exit(1),
         _ => return Err((-32601, format!("no method {method:?} here"))),

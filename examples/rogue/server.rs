@@ -44,6 +44,19 @@ pub struct Memory {
     /// Our own requests: by id, the call behind each and where its response goes.
     waiting: HashMap<u64, (Option<String>, Sender<Value>)>,
     asked: u64,
+    /// Tasks, as `tasks/get` tells them.
+    pub tasks: Vec<Value>,
+}
+
+impl Memory {
+    /// A new task, which is done.
+    pub fn task(&mut self) -> Value {
+        let now = "2026-08-01T00:00:00Z";
+        let task = json!({"taskId": format!("task {} {}", std::process::id(), self.tasks.len()), "status": "completed",
+            "createdAt": now, "lastUpdatedAt": now, "ttl": 60_000});
+        self.tasks.push(task.clone());
+        task
+    }
 }
 
 impl Server {

@@ -126,7 +126,7 @@ impl Profile {
         result["protocolVersion"] = revision.as_str().into();
         let mut capabilities = self.capabilities(offer);
         // The experimental tasks of 2025-11-25 are between two that speak it, and the process has no other client.
-        let both = revision == Revision::V2025_11_25 && self.speaks == Speaks::Legacy(revision);
+        let both = revision.tasks() && self.speaks == Speaks::Legacy(revision);
         if let Some(tasks) = self.result["capabilities"].get("tasks").filter(|_| both && offer == Offer::Everything) {
             capabilities["tasks"] = tasks.clone();
         }

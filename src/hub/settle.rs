@@ -43,7 +43,9 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
         // Asked by a client of the newer era: the exchange has seen to it that the task is its own.
         method if tasks::is_method(method) && session.transport == Transport::Stateless => None,
         method if method.starts_with("tasks/") => {
-            let offered = session.own.load().as_ref().is_some_and(|own| own.profile.can(&["tasks"]));
+            // As `initialize` told it.
+            let both = session.revision().tasks();
+            let offered = session.own.load().as_ref().is_some_and(|own| both && own.profile.can(&["tasks"]));
             match offered && session.transport != Transport::Stateless {
                 true => None,
                 false => Some(error(METHOD_NOT_FOUND, "tasks are not offered here")),

@@ -51,6 +51,11 @@ impl Revision {
     pub fn primes(self) -> bool {
         self >= V2025_11_25
     }
+
+    /// Has it the experimental tasks, which became an extension afterwards (2025-11-25, basic/utilities/tasks)?
+    pub fn tasks(self) -> bool {
+        self == V2025_11_25
+    }
 }
 
 /// The revision without sessions, the only one of its era so far.
@@ -87,5 +92,6 @@ mod tests {
         let table = |rule: fn(Revision) -> bool| Revision::ALL.map(rule);
         assert_eq!(table(Revision::batches), [false, true, false, false]);
         assert_eq!(table(Revision::primes), [false, false, false, true]);
+        assert_eq!(table(Revision::tasks), [false, false, false, true]);
     }
 }

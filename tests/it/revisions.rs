@@ -119,3 +119,27 @@ async fn an_address_that_cannot_be_opened_is_in_the_text_of_the_error() {
     assert_eq!((&old["code"], &old["message"]), (&json!(-32603), &json!("sign in https://a.example/b")));
     assert_eq!(told("2025-11-25").await, error);
 }
+
+#[tokio::test]
+async fn p59_tasks_of_2025_11_25_are_the_sessions_own() {
+    let offered = json!({ "tools": {}, "tasks": { "list": {}, "requests": { "tools": { "call": {} } } } }).to_string();
+    let flags = ["--capabilities", &offered];
+    let hub = Hub::start(&[rogue("own", &flags, ""), rogue("all", &flags, "isolation = 'shared'")].concat());
+    let (one, two) = (Client::open(&hub, "/own/mcp").await, Client::open(&hub, "/own/mcp").await);
+    assert!(one.greeting["capabilities"]["tasks"]["list"].is_object());
+    let made = one.request("tools/call", json!({ "name": "echo", "task": { "ttl": 60_000 } })).await.last();
+    let task = json!({ "taskId": made["result"]["task"]["taskId"] });
+    assert!(task["taskId"].is_string(), "{made}");
+    assert_eq!(one.request("tasks/get", task.clone()).await.last()["result"]["status"], "completed");
+    let result = one.request("tasks/result", task.clone()).await;
+    assert_eq!(result.tool_text(), "done");
+    assert_eq!(result.last()["result"]["_meta"]["io.modelcontextprotocol/related-task"], task);
+    assert_eq!(two.request("tasks/get", task.clone()).await.error().0, -32602, "it is the other one's");
+    // Where strangers share a process, and where the revision has none, there are no tasks.
+    let shared = Client::open(&hub, "/all/mcp").await;
+    let older = Client::open_as(&hub, "/own/mcp", "2025-06-18", json!({})).await;
+    for client in [&shared, &older] {
+        assert_eq!(client.greeting["capabilities"]["tasks"], Value::Null);
+        assert_eq!(client.request("tasks/get", task.clone()).await.error().0, -32601);
+    }
+}
