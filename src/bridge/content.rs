@@ -118,7 +118,7 @@ pub fn question(method: &str, params: &str, to: Revision) -> Result<Option<Strin
         "elicitation/create" => {
             let Some(schema) = params.get("requestedSchema") else { return Ok(None) };
             let mut schema: Value = serde_json::from_str(schema.get()).unwrap_or_default();
-            let Some(fields) = schema["properties"].as_object_mut() else { return Ok(None) };
+            let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return Ok(None) };
             let mut touched = false;
             for field in fields.values_mut() {
                 touched |= plain_field(field)?;
@@ -218,6 +218,10 @@ mod tests {
         let titled = asked(r#"{"type":"string","oneOf":[{"const":"a","title":"A"}]}"#);
         assert_eq!(titled, Ok(Some(form(r#"{"enum":["a"],"enumNames":["A"],"type":"string"}"#))));
         assert!(asked(r#"{"type":"array"}"#).is_err());
+        for odd in ["[]", "7", "\"x\"", "null", r#"{"properties":[]}"#] {
+            let params = format!(r#"{{"requestedSchema":{odd}}}"#);
+            assert_eq!(question("elicitation/create", &params, V2025_06_18), Ok(None), "{odd}");
+        }
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Task {
         let mut pause = REOPEN.0;
         self.reopen().await;
         loop {
+            let missing = self.open.is_none() && !(self.kinds.is_empty() && self.uris.is_empty());
             let event = async {
                 match &mut self.open {
                     Some(open) => open.events.recv().await,
@@ -92,49 +93,50 @@ impl Task {
             };
             tokio::select! {
                 () = self.watch.over() => return,
-                wish = wishes.recv() => match wish {
-                    Some(wish) => self.grant(wish).await,
-                    None => return,
-                },
+                wish = wishes.recv() => {
+                    let Some(wish) = wish else { return };
+                    // All that wait need one listen, not one each.
+                    let mut all = vec![wish];
+                    while let Ok(wish) = wishes.try_recv() {
+                        all.push(wish);
+                    }
+                    self.grant(all).await;
+                }
                 event = event => match event {
                     Some(Event::Notice(notice)) => {
                         pause = REOPEN.0;
                         self.tell(notice);
                     }
-                    Some(Event::Response(_) | Event::Failed { .. }) | None => {
-                        self.open = None;
-                        tokio::select! {
-                            () = self.watch.over() => return,
-                            () = tokio::time::sleep(pause) => pause = (pause * 2).min(REOPEN.1),
-                        }
-                        if self.reopen().await.is_some() {
-                            self.make_up_for_what_was_missed();
-                        }
-                    }
+                    Some(Event::Response(_) | Event::Failed { .. }) | None => self.open = None,
                     Some(_) => {}
                 },
+                () = tokio::time::sleep(pause), if missing => {
+                    pause = (pause * 2).min(REOPEN.1);
+                    if self.reopen().await.is_some() {
+                        self.make_up_for_what_was_missed();
+                    }
+                }
             }
         }
     }
 
-    async fn grant(&mut self, wish: Wish) {
+    async fn grant(&mut self, wishes: Vec<Wish>) {
         let before = self.uris.clone();
-        match wish.on {
-            true => self.uris.extend(wish.uris.iter().cloned()),
-            false => self.uris.retain(|uri| !wish.uris.contains(uri)),
-        }
-        let taken = if self.uris == before {
-            true
-        } else {
-            let honoured = self.reopen().await.unwrap_or_default();
-            let refused = |uri: &String| !honoured.contains(uri);
-            let taken = !wish.on || !wish.uris.iter().any(refused);
-            if wish.on {
-                self.uris.retain(|uri| !wish.uris.contains(uri) || honoured.contains(uri));
+        for wish in &wishes {
+            match wish.on {
+                true => self.uris.extend(wish.uris.iter().cloned()),
+                false => self.uris.retain(|uri| !wish.uris.contains(uri)),
             }
-            taken
-        };
-        let _ = wish.taken.send(taken);
+        }
+        if self.uris != before {
+            let honoured = self.reopen().await.unwrap_or_default();
+            // What it does not honour is not asked for again. What it did before stays wished for.
+            self.uris.retain(|uri| honoured.contains(uri) || before.contains(uri));
+        }
+        for wish in wishes {
+            let taken = !wish.on || wish.uris.iter().all(|uri| self.uris.contains(uri));
+            let _ = wish.taken.send(taken);
+        }
     }
 
     /// Opens a listen for what is wanted now, and then lets go of the last one. Answers the resources it honours.

@@ -65,14 +65,17 @@ pub enum HandshakeError {
     Revision(String),
     #[error("it speaks none of the protocol revisions known here, but {0}")]
     Neither(String),
-    #[error("it did not answer `server/discover` as a server of {VERSION} does (era = \"modern\")")]
+    #[error("it did not answer `server/discover` as a server of {VERSION} does")]
     NotModern,
-    #[error("it refused `initialize` in favour of revision {VERSION} (era = \"legacy\")")]
+    #[error("it refused `initialize` in favour of revision {VERSION}; is `era` right?")]
     NotLegacy,
 }
 
 /// A probe that is answered with silence is followed by `initialize` after this.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// One that refuses `initialize` then may still answer the probe for so long.
+const REFUSED: Duration = Duration::from_secs(5);
 
 /// How a process is to be greeted.
 #[derive(Clone, Debug)]
@@ -135,7 +138,14 @@ async fn probe(connection: &Connection, name: &str, limit: Duration) -> Result<V
     let greeted = async {
         tokio::time::sleep(SILENCE).await;
         let answer = connection.request("initialize", Some(&Hello::shared().0.to_string()), limit).await;
-        answer.map(|answer| era::judge(&answer, name))
+        match answer.map(|answer| (era::judge(&answer, name), answer.result().is_none())) {
+            // A newer server refuses it in many ways, and may be slow with the first question.
+            Ok((Verdict::Legacy, true)) => {
+                tokio::time::sleep(REFUSED).await;
+                Ok(Verdict::Legacy)
+            }
+            verdict => verdict.map(|(verdict, _)| verdict),
+        }
     };
     let verdict = tokio::select! {
         biased;

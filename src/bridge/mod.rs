@@ -59,7 +59,8 @@ impl Bridged {
     /// Asks to be told when a resource changes, or no more. Answers whether that was taken.
     pub async fn subscribe(&self, uri: &str, on: bool) -> bool {
         if let Some(feed) = &self.feed {
-            return feed.subscribe(vec![uri.to_owned()], on).await;
+            let taken = tokio::time::timeout(SUBSCRIBE_WAIT_MAX, feed.subscribe(vec![uri.to_owned()], on));
+            return taken.await.unwrap_or(false);
         }
         let method = if on { "resources/subscribe" } else { "resources/unsubscribe" };
         let params = json!({ "uri": uri }).to_string();

@@ -1,6 +1,6 @@
 //! Calls between two revisions: how a request goes out, and what its client sees of what comes back.
 //!
-//! Where both speak the same, everything passes as it came, and nothing here costs more than a comparison.
+//! Where both speak the same there is none, and everything passes as it came.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{
     audience::Level,
+    isolation::{self, Seat},
     marks,
     rounds::{Rounds, Step, stopped},
     routes::Route,
@@ -31,20 +32,14 @@ pub struct Crossing {
     session: Arc<Session>,
     route: Arc<Route>,
     rounds: Rounds,
-    doing: FuturesUnordered<BoxFuture<'static, Done>>,
-    ready: VecDeque<Event>,
-}
-
-/// What came of something that took time.
-pub enum Done {
-    /// A call was sent again.
-    Sent(Reply),
-    Event(Event),
+    doing: FuturesUnordered<BoxFuture<'static, Next>>,
+    ready: VecDeque<Next>,
 }
 
 /// What happens next.
 pub enum Next {
-    Sent(Reply),
+    /// A call was sent again; to another process, where the last one has gone.
+    Sent(Reply, Option<Seat>),
     Event(Event),
     /// A call is to be sent again.
     Retry(Id, Vec<(String, String)>, Option<String>, mpsc::Sender<Event>),
@@ -63,36 +58,6 @@ impl Crossing {
         }
     }
 
-    fn is_modern(&self) -> bool {
-        self.session.transport == Transport::Stateless
-    }
-
-    /// A request in the upstream's words, where they are others than the client's; and on whose behalf it goes.
-    pub fn request(&self, request: &Message, bridged: &Bridged) -> Result<(Option<Message>, Caller), CallError> {
-        let mut caller = self.session.caller();
-        // A newer server has no requests to write.
-        caller.askable &= !bridged.profile.is_modern();
-        let other = match (self.is_modern(), bridged.profile.is_modern()) {
-            (false, false) => return Ok((None, caller)),
-            (true, false) => shape::to_legacy(request),
-            (true, true) => {
-                caller.logs = matches!(request.meta([LOG_LEVEL]), Ok([Some(_)]));
-                return Ok((None, caller));
-            }
-            (false, true) => {
-                let level = self.session.level().unwrap_or(Level::UNASKED);
-                let level = bridged.profile.can(&["logging"]).then(|| level.as_str());
-                let introduction = self.session.greeting().map(|greeting| &greeting.introduction);
-                caller.logs = level.is_some();
-                introduction.and_then(|introduction| older::request(request, introduction, level))
-            }
-        };
-        match other {
-            Some(other) => Ok((Some(other), caller)),
-            None => Err(CallError::Malformed),
-        }
-    }
-
     /// A response in the client's words. None: the call goes on, because the client is asked something first.
     /// `sender` makes the queue for what is still to come of it.
     pub fn response(
@@ -103,10 +68,6 @@ impl Crossing {
         sender: impl FnOnce() -> mpsc::Sender<Event>,
     ) -> Option<Event> {
         let revision = self.session.revision();
-        // Its own server side knows what a newer client sees.
-        if self.is_modern() || !bridged.profile.is_newer_than(revision) {
-            return Some(Event::Response(bytes));
-        }
         let Some(id) = request.id() else { return Some(Event::Response(bytes)) };
         let method = request.method();
         let Some(response) = message::one(bytes.clone()) else { return Some(Event::Response(bytes)) };
@@ -130,7 +91,7 @@ impl Crossing {
                 let waiting = self.session.waits(std::slice::from_ref(id));
                 return match self.rounds.open(id, required, bridged, sender(), waiting) {
                     Ok(asks) => {
-                        self.ready.extend(asks.into_iter().map(Event::Ask));
+                        self.ready.extend(asks.into_iter().map(|ask| Next::Event(Event::Ask(ask))));
                         None
                     }
                     Err(why) => Some(Event::Response(stopped(id, method, &self.blame(&why), None))),
@@ -155,7 +116,7 @@ impl Crossing {
             let name = envelope::name_of(&request).unwrap_or_default();
             let wrapped = marks::of(&route, &session).await.is_ok_and(|marks| marks.wrapped.contains(&name));
             let id = request.id().cloned().unwrap_or_else(|| Id::from(0));
-            Done::Event(Event::Response(finished(&id, request.method(), &result, wrapped, revision)))
+            Next::Event(Event::Response(finished(&id, request.method(), &result, wrapped, revision)))
         }));
         None
     }
@@ -174,19 +135,29 @@ impl Crossing {
         to: mpsc::Sender<Event>,
     ) {
         let Some(id) = request.id().cloned() else { return };
-        let again = self.request(request, bridged).and_then(|(other, caller)| {
+        let again = self::request(&self.session, request, bridged).and_then(|(other, caller)| {
             let again = input::retry(other.as_ref().unwrap_or(request), answers, state);
             again.map(|again| (again, caller)).ok_or(CallError::Malformed)
         });
-        let bridged = bridged.clone();
+        let (mut bridged, route, session) = (bridged.clone(), self.route.clone(), self.session.clone());
         self.doing.push(Box::pin(async move {
-            let sent = match again {
-                Ok((again, caller)) => bridged.connection.call(&again, caller, &to).await,
-                Err(error) => Err(error),
+            let sent = async {
+                let (again, caller) = again?;
+                let mut seat = None;
+                if bridged.connection.is_over() {
+                    // The retry says all there is to say: another process can go on with it.
+                    let why = bridged.connection.why();
+                    let lost = |_| CallError::Lost { name: route.name.as_str().into(), why };
+                    let new = isolation::seat(&route, &session).await.map_err(lost)?;
+                    bridged = new.bridged().clone();
+                    seat = Some(new);
+                }
+                Ok((bridged.connection.call(&again, caller, &to).await?, seat))
             };
+            let sent: Result<_, CallError> = sent.await;
             match sent {
-                Ok(reply) => Done::Sent(reply),
-                Err(error) => Done::Event(Event::Failed { id, error }),
+                Ok((reply, seat)) => Next::Sent(reply, seat),
+                Err(error) => Next::Event(Event::Failed { id, error }),
             }
         }));
     }
@@ -199,30 +170,71 @@ impl Crossing {
     /// The next thing to happen. Nothing is lost where this is dropped and called again.
     pub async fn next(&mut self, method_of: impl Fn(&Id) -> String) -> Next {
         if let Some(event) = self.ready.pop_front() {
-            return Next::Event(event);
+            return event;
         }
         tokio::select! {
             biased;
-            Some(done) = self.doing.next() => match done {
-                Done::Sent(reply) => Next::Sent(reply),
-                Done::Event(event) => Next::Event(event),
-            },
+            Some(done) = self.doing.next() => done,
             step = self.rounds.next(), if self.rounds.is_waiting() => match step {
                 Step::Retry { id, answers, state, to } => Next::Retry(id, answers, state, to),
-                Step::Stop { id, why, error } => {
+                Step::Stop { id, why, error, unanswered } => {
                     let bytes = stopped(&id, &method_of(&id), &why, error.as_deref());
-                    Next::Event(Event::Response(bytes))
+                    self.after_taking_back(unanswered, Next::Event(Event::Response(bytes)))
                 }
-                Step::Cancelled { id } => Next::Cancelled(id),
+                Step::Cancelled { id, unanswered } => self.after_taking_back(unanswered, Next::Cancelled(id)),
             },
             else => std::future::pending().await,
         }
+    }
+
+    /// The client learns first that some questions need no answer any more.
+    fn after_taking_back(&mut self, questions: Vec<u64>, then: Next) -> Next {
+        let mut all = questions.into_iter().map(|ask| Next::Event(Event::Withdrawn { ask })).chain([then]);
+        let first = all.next();
+        self.ready.extend(all);
+        first.unwrap_or(Next::Cancelled(Id::BLANK))
     }
 
     /// Questions that nobody needs an answer to any more.
     pub fn unanswered(&self) -> impl Iterator<Item = u64> {
         self.rounds.unanswered()
     }
+}
+
+/// A request in the upstream's words, where they are others than the client's; and on whose behalf it goes.
+pub fn request(
+    session: &Session,
+    request: &Message,
+    bridged: &Bridged,
+) -> Result<(Option<Message>, Caller), CallError> {
+    let mut caller = session.caller();
+    // A newer server has no requests to write.
+    caller.askable &= !bridged.profile.is_modern();
+    let other = match (session.transport == Transport::Stateless, bridged.profile.is_modern()) {
+        (false, false) => return Ok((None, caller)),
+        (true, false) => shape::to_legacy(request),
+        (true, true) => {
+            caller.logs = matches!(request.meta([LOG_LEVEL]), Ok([Some(_)]));
+            return Ok((None, caller));
+        }
+        (false, true) => {
+            let level = session.level().unwrap_or(Level::UNASKED);
+            let level = bridged.profile.can(&["logging"]).then(|| level.as_str());
+            let introduction = session.greeting().map(|greeting| &greeting.introduction);
+            caller.logs = level.is_some();
+            introduction.and_then(|introduction| older::request(request, introduction, level))
+        }
+    };
+    match other {
+        Some(other) => Ok((Some(other), caller)),
+        None => Err(CallError::Malformed),
+    }
+}
+
+/// Does what comes back from this upstream need other words for this client?
+pub fn is_needed(session: &Session, bridged: &Bridged) -> bool {
+    // Its own server side knows what a newer client sees.
+    session.transport != Transport::Stateless && bridged.profile.is_newer_than(session.revision())
 }
 
 /// A newer server's result for a client of this revision.

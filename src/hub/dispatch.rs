@@ -10,7 +10,7 @@ use futures_util::future::poll_immediate;
 use tokio::sync::mpsc;
 
 use super::{
-    crossing::{Crossing, Next},
+    crossing::{self, Crossing, Next},
     isolation::{Seat, seat},
     routes::Route,
     session::{Busy, Session, Waiting},
@@ -40,8 +40,8 @@ pub struct Calls {
     waiting: Option<Waiting>,
     session: Arc<Session>,
     route: Arc<Route>,
-    /// Where the client's revision and the upstream's differ.
-    crossing: Crossing,
+    /// Where the client's revision is older than the upstream's.
+    crossing: Option<Box<Crossing>>,
     /// Requests without a final event.
     open: Vec<Message>,
     asked: Vec<u64>,
@@ -85,7 +85,7 @@ pub async fn dispatch(
         waiting: None,
         session: session.clone(),
         route: route.clone(),
-        crossing: Crossing::new(session, route),
+        crossing: None,
         open: requests,
         asked: Vec::new(),
         limit,
@@ -159,7 +159,7 @@ impl Calls {
     }
 
     async fn send(&self, message: &Message, bridged: &Bridged, to: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
-        let (other, caller) = self.crossing.request(message, bridged)?;
+        let (other, caller) = crossing::request(&self.session, message, bridged)?;
         bridged.connection.call(other.as_ref().unwrap_or(message), caller, to).await
     }
 
@@ -176,6 +176,9 @@ impl Calls {
         self.deadline = now + self.limit;
         self.last_deadline = now + self.limit * RENEWALS_MAX;
         self.seat = Some(seat);
+        if crossing::is_needed(&self.session, &bridged) {
+            self.crossing.get_or_insert_with(|| Box::new(Crossing::new(&self.session, &self.route)));
+        }
         Ok(Some(bridged))
     }
 
@@ -221,16 +224,22 @@ impl Calls {
     /// The next event; none after the last final one, or when the calls were cancelled.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
-            if self.open.is_empty() || (self.drained && !self.crossing.is_busy()) {
+            let crossing = self.crossing.as_mut().filter(|crossing| crossing.is_busy());
+            if self.open.is_empty() || (self.drained && crossing.is_none()) {
                 return None;
             }
             let open = &self.open;
             let method_of = |id: &Id| request_of(open, Some(id)).map_or_else(String::new, |r| r.method().to_owned());
             let event = tokio::select! {
                 biased;
-                next = self.crossing.next(method_of), if self.crossing.is_busy() => match next {
+                Some(next) = async { Some(crossing?.next(method_of).await) } => match next {
                     Next::Event(event) => return Some(self.seen(event)),
-                    Next::Sent(reply) => {
+                    Next::Sent(reply, seat) => {
+                        if let Some(seat) = seat {
+                            self.stand();
+                            self.session.uses(seat.bridged());
+                            self.seat = Some(seat);
+                        }
                         self.replies.push(reply);
                         continue;
                     }
@@ -240,8 +249,9 @@ impl Calls {
                     }
                     Next::Retry(id, answers, state, to) => {
                         self.renew();
-                        if let (Some(request), Some(bridged)) = (request_of(&self.open, Some(&id)), self.seat.as_ref()) {
-                            self.crossing.retry(request, &answers, state.as_deref(), bridged.bridged(), to);
+                        let request = request_of(&self.open, Some(&id));
+                        if let (Some(request), Some(seat), Some(crossing)) = (request, &self.seat, &mut self.crossing) {
+                            crossing.retry(request, &answers, state.as_deref(), seat.bridged(), to);
                         }
                         continue;
                     }
@@ -264,13 +274,14 @@ impl Calls {
     /// The event as its client is to see it; none where something else comes first.
     fn across(&mut self, event: Event) -> Option<Event> {
         let Event::Response(bytes) = event else { return Some(event) };
-        let Some(bridged) = self.seat.as_ref().map(|seat| seat.bridged().clone()) else {
+        let (Some(crossing), Some(seat)) = (&mut self.crossing, &self.seat) else {
             return Some(Event::Response(bytes));
         };
+        let bridged = seat.bridged();
         let id = response_id(&self.open, &bytes);
         let Some(request) = request_of(&self.open, id.as_ref()).cloned() else { return Some(Event::Response(bytes)) };
         let (to, events, drained) = (&mut self.to, &mut self.events, &mut self.drained);
-        self.crossing.response(&request, bytes, &bridged, || {
+        crossing.response(&request, bytes, bridged, || {
             to.upgrade().unwrap_or_else(|| {
                 // All of this POST is answered but this one. What was said stays to be read.
                 let mut said = Vec::new();
@@ -296,12 +307,21 @@ impl Calls {
                 self.route.serving.count_error();
                 self.finish(Some(id));
             }
-            Event::Progress(_) => self.deadline = (Instant::now() + self.limit).min(self.last_deadline),
+            Event::Progress(_) => {
+                let renewed = (Instant::now() + self.limit).min(self.last_deadline);
+                // A client that is asked meanwhile has its own time.
+                self.deadline = self.deadline.max(renewed);
+            }
             Event::Ask(ask) => {
                 self.asked.push(ask.number);
                 self.extend();
             }
-            Event::Log(_) | Event::Withdrawn { .. } | Event::Notice(_) => {}
+            Event::Withdrawn { ask } => {
+                if let Some(bridged) = self.bridged() {
+                    bridged.connection.retract(*ask);
+                }
+            }
+            Event::Log(_) | Event::Notice(_) => {}
         }
         event
     }
@@ -316,6 +336,12 @@ impl Calls {
         let until = Instant::now() + self.answer_timeout() + self.limit;
         self.deadline = self.deadline.max(until);
         self.last_deadline = self.last_deadline.max(until);
+    }
+
+    /// Lets go of the upstream: all is answered.
+    pub fn release(&mut self) {
+        self.replies.clear();
+        self.stand();
     }
 
     /// Starts the call's time again: its client has answered.
@@ -359,7 +385,8 @@ impl Drop for Calls {
             self.session.used(&bridged);
             // Before the seat, which wants to know whether the process is still busy.
             self.replies.clear();
-            self.crossing.unanswered().for_each(|ask| bridged.connection.retract(ask));
+            let unanswered = self.crossing.iter().flat_map(|crossing| crossing.unanswered());
+            unanswered.for_each(|ask| bridged.connection.retract(ask));
             self.asked.retain(|ask| !bridged.connection.is_asking(*ask));
             self.session.forget_asks(&self.asked, &bridged);
         }

@@ -10,6 +10,7 @@ use crate::{
         Bridged,
         feed::{Feed, Hear},
         handshake::{Greeting, HandshakeError, Met, meet},
+        older::Introduction,
     },
     config::{Name, UpstreamConfig},
     link::{
@@ -32,6 +33,8 @@ pub const STDERR_LINES: usize = 50;
 pub struct Instance {
     pub process: Process,
     pub watch: ConnectionWatch,
+    /// What a living process answers, whatever else it does; and its parameters.
+    sign: (&'static str, Option<String>),
 }
 
 /// Why a process did not get ready.
@@ -172,7 +175,12 @@ pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
     let watch = connection.watch();
     let feed = profile.is_modern().then(|| Feed::start(watch.clone(), &profile.result["capabilities"], spec.hear, &io));
     let bridged = Bridged { connection, profile: Arc::new(profile), feed };
-    Ok(Started::Ready(Arc::new(bridged), Instance { process, watch }))
+    // The newer revision has no `ping`.
+    let sign = match bridged.profile.is_modern() {
+        true => ("server/discover", Introduction::of_hub().put_on(None, None)),
+        false => ("ping", None),
+    };
+    Ok(Started::Ready(Arc::new(bridged), Instance { process, watch, sign }))
 }
 
 impl Instance {
@@ -210,7 +218,9 @@ impl Instance {
             let mut silent = 0;
             while silent < PROBES {
                 let began = tokio::time::Instant::now();
-                if self.watch.ping(PROBE_WAIT_MAX).await || self.watch.silent_for() < began.elapsed() {
+                let (method, params) = (self.sign.0, self.sign.1.as_deref());
+                let answers = self.watch.answers(method, params, PROBE_WAIT_MAX).await;
+                if answers || self.watch.silent_for() < began.elapsed() {
                     break;
                 }
                 silent += 1;

@@ -11,6 +11,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    audience::Wish,
     engine::Engine,
     lifecycle::{Effect, Event, Lifecycle},
     routes::Route,
@@ -55,8 +56,13 @@ pub fn offer(isolation: Isolation) -> Offer {
 /// meanwhile leads on to its successor: a reload is nothing a caller should notice.
 pub async fn seat(route: &Route, session: &Arc<Session>) -> Result<Seat, Unavailable> {
     // A session keeps the process it has, also while a reload changes the upstream under it.
-    if let Some(own) = session.own.load_full().filter(|own| !own.connection.is_over()) {
-        return Ok(Seat::Kept(own));
+    if let Some(own) = session.own.load_full() {
+        if !own.connection.is_over() {
+            return Ok(Seat::Kept(own));
+        }
+        if route.isolation() == Isolation::Shared {
+            return move_in(route, session).await.map(Seat::Kept);
+        }
     }
     let mut later: Option<Arc<Route>> = None;
     loop {
@@ -79,6 +85,20 @@ async fn shared(route: &Route) -> Result<Arc<Bridged>, Unavailable> {
         Some(shared) => Ok(shared),
         None => route.upstream.connect(None).await,
     }
+}
+
+/// A session whose own process has gone comes to the one that everybody shares, with its subscriptions: a reload has
+/// changed the isolation, or the era.
+async fn move_in(route: &Route, session: &Arc<Session>) -> Result<Arc<Bridged>, Unavailable> {
+    let shared = shared(route).await?;
+    session.own.store(None);
+    for uri in session.subscriptions() {
+        session.subscribe(&uri, false);
+        if route.audience.subscribe(session, &uri, true) == Wish::Tell {
+            shared.subscribe(&uri, true).await;
+        }
+    }
+    Ok(shared)
 }
 
 /// The session's own process: a new one where the last has ended, told again what the client told the last.

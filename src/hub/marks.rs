@@ -44,14 +44,19 @@ pub fn known(route: &Route) -> Option<Arc<Marks>> {
     route.serving.marks.load_full().filter(|marks| marks.read.elapsed() < FRESH)
 }
 
-/// Reads the marks of all tools. A list that cannot be read marks nothing.
+/// Reads the marks of all tools. A list that cannot be read to its end changes nothing.
 pub async fn read(route: &Arc<Route>, session: &Arc<Session>) -> Result<Arc<Marks>, Unavailable> {
     let seat = isolation::seat(route, session).await?;
     let bridged = seat.bridged();
     let (mut headers, mut wrapped, mut cursor) = (HashMap::new(), HashSet::new(), None);
     for _ in 0..PAGES_MAX {
         let params = cursor.map(|cursor: Value| json!({ "cursor": cursor }).to_string());
-        let Ok(answer) = bridged.request("tools/list", params.as_deref(), PAGE_WAIT_MAX).await else { break };
+        let answer = bridged.request("tools/list", params.as_deref(), PAGE_WAIT_MAX).await;
+        let Some(answer) = answer.ok().filter(|answer| answer.result().is_some()) else {
+            // What was known before is better than half of it.
+            let before = route.serving.marks.load_full();
+            return Ok(before.unwrap_or_else(|| Arc::new(Marks { read: Instant::now(), headers, wrapped })));
+        };
         let page: Value = serde_json::from_str(answer.result().unwrap_or("null")).unwrap_or_default();
         for tool in page["tools"].as_array().into_iter().flatten() {
             let Some(name) = tool["name"].as_str() else { continue };

@@ -69,6 +69,8 @@ struct Parked {
     watchers: Vec<mpsc::Sender<Outcome>>,
     /// The latest progress that nobody was there to see.
     unseen: Option<Bytes>,
+    /// How the call ended, while nobody was there to see.
+    end: Option<Event>,
     /// Until when an answer may come.
     deadline: Instant,
 }
@@ -78,17 +80,17 @@ impl Parking {
         Arc::new(Parking { sealer: Sealer::new(), calls: Mutex::default(), last: AtomicU64::new(0) })
     }
 
+    /// Is there room for one more?
+    pub fn has_room(&self) -> bool {
+        self.len() < PARKED_MAX
+    }
+
     /// Parks a call that was asked something. What becomes of it is told to the watcher.
     pub fn park(self: &Arc<Self>, calls: Calls, ask: Ask, abilities: Abilities) -> mpsc::Receiver<Outcome> {
         let (watcher, outcomes) = mpsc::channel(64);
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (to, retries) = mpsc::channel(16);
-        {
-            let mut all = self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if all.len() < PARKED_MAX {
-                all.insert(number, to);
-            }
-        }
+        self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(number, to);
         let parked = Parked {
             number,
             calls,
@@ -97,6 +99,7 @@ impl Parking {
             open: Vec::new(),
             watchers: vec![watcher],
             unseen: None,
+            end: None,
             deadline: Instant::now(),
         };
         let parking = self.clone();
@@ -132,8 +135,8 @@ impl Parked {
             if !asks.is_empty() && !self.ask(std::mem::take(&mut asks)).await {
                 return;
             }
-            let answered = self.open.is_empty();
-            // Nobody waits although the client has answered: it left, and that is a cancellation.
+            let waited_for = !self.watchers.is_empty();
+            // All who waited have left, and that is a cancellation.
             let abandoned = async {
                 for watcher in &self.watchers {
                     watcher.closed().await;
@@ -141,23 +144,37 @@ impl Parked {
             };
             tokio::select! {
                 biased;
-                Some(retry) = retries.recv() => self.retry(retry).await,
-                event = self.calls.next() => match event {
+                Some(retry) = retries.recv() => if self.retry(retry).await {
+                    return;
+                },
+                event = self.calls.next(), if self.end.is_none() => match event {
                     Some(Event::Ask(ask)) => asks.push(ask),
-                    Some(Event::Withdrawn { ask }) => self.open.retain(|(_, number, _)| *number != ask),
-                    Some(event) => {
-                        let last = matches!(event, Event::Response(_) | Event::Failed { .. });
-                        self.tell(event).await;
-                        if last {
-                            return;
-                        }
-                    }
+                    Some(event) => if self.happens(event).await {
+                        return;
+                    },
                     None => return,
                 },
-                () = abandoned, if answered => return,
-                () = tokio::time::sleep_until(self.deadline.into()), if !answered => return,
+                () = abandoned, if waited_for => return,
+                () = tokio::time::sleep_until(self.deadline.into()), if !waited_for => return,
             }
         }
+    }
+
+    /// Something other than a question. Answers whether all is over.
+    async fn happens(&mut self, event: Event) -> bool {
+        if let Event::Withdrawn { ask } = event {
+            self.open.retain(|(_, number, _)| *number != ask);
+            return false;
+        }
+        let last = matches!(event, Event::Response(_) | Event::Failed { .. });
+        if last && self.watchers.iter().all(|watcher| watcher.is_closed()) {
+            // The client still thinks, and hears of it when it comes back.
+            self.calls.release();
+            self.end = Some(event);
+            return false;
+        }
+        self.tell(event).await;
+        last
     }
 
     /// Asks the client, with all questions that come within a moment. False: the call has ended meanwhile.
@@ -165,25 +182,24 @@ impl Parked {
         asks.into_iter().for_each(|ask| self.add(ask));
         let gathered = tokio::time::sleep(GATHER);
         tokio::pin!(gathered);
-        loop {
+        while self.end.is_none() {
             tokio::select! {
                 () = &mut gathered => break,
                 event = self.calls.next() => match event {
                     Some(Event::Ask(ask)) => self.add(ask),
-                    Some(Event::Withdrawn { ask }) => self.open.retain(|(_, number, _)| *number != ask),
-                    Some(event) => {
-                        let last = matches!(event, Event::Response(_) | Event::Failed { .. });
-                        self.tell(event).await;
-                        if last {
-                            return false;
-                        }
-                    }
+                    Some(event) => if self.happens(event).await {
+                        return false;
+                    },
                     None => return false,
                 },
             }
         }
-        if self.open.is_empty() {
+        // Nobody waits who could be asked. One that comes back is asked what is open then.
+        if self.open.is_empty() || self.watchers.is_empty() {
             return true;
+        }
+        if self.watchers.iter().all(|watcher| watcher.is_closed()) {
+            return false;
         }
         self.round += 1;
         self.deadline = Instant::now() + self.calls.answer_timeout();
@@ -211,12 +227,17 @@ impl Parked {
         self.open.push((URL_SAFE_NO_PAD.encode(secret), ask.number, question));
     }
 
-    async fn retry(&mut self, retry: Retry) {
+    /// The client is back. Answers whether all is over.
+    async fn retry(&mut self, retry: Retry) -> bool {
         if retry.round != self.round {
             let _ = retry.watcher.send(Outcome::Stale).await;
-            return;
+            return false;
         }
-        let Some(bridged) = self.calls.bridged().cloned() else { return };
+        if let Some(end) = self.end.take() {
+            let _ = retry.watcher.send(Outcome::Event(end)).await;
+            return true;
+        }
+        let Some(bridged) = self.calls.bridged().cloned() else { return true };
         let revision = match bridged.profile.speaks {
             Speaks::Legacy(revision) => revision,
             Speaks::Modern => Revision::LATEST,
@@ -240,6 +261,7 @@ impl Parked {
             // Missing answers are asked for again (2026-07-28, basic/patterns/mrtr).
             false => drop(retry.watcher.send(self.asked()).await),
         }
+        false
     }
 
     async fn tell(&mut self, event: Event) {

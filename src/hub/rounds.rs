@@ -57,9 +57,9 @@ pub enum Step {
     /// Send the call again.
     Retry { id: Id, answers: Vec<(String, String)>, state: Option<String>, to: mpsc::Sender<Event> },
     /// It cannot go on; the JSON-RPC error of the client, where that is why.
-    Stop { id: Id, why: String, error: Option<String> },
+    Stop { id: Id, why: String, error: Option<String>, unanswered: Vec<u64> },
     /// The client wants it no more.
-    Cancelled { id: Id },
+    Cancelled { id: Id, unanswered: Vec<u64> },
 }
 
 impl Rounds {
@@ -102,7 +102,12 @@ impl Rounds {
             let number = bridged.connection.pose(&question.method, answers);
             match input::ask(&question, number) {
                 Some(message) => asks.push(Ask { number, message }),
-                None => return Err("one of its questions has no object as `params`".into()),
+                None => {
+                    bridged.connection.retract(number);
+                    asks.iter().for_each(|ask| bridged.connection.retract(ask.number));
+                    self.close(id);
+                    return Err("one of its questions has no object as `params`".into());
+                }
             }
             round.open.push((number, question));
         }
@@ -147,8 +152,8 @@ impl Rounds {
             tokio::select! {
                 biased;
                 id = cancelled => {
-                    self.close(&id);
-                    return Step::Cancelled { id };
+                    let unanswered = self.close(&id);
+                    return Step::Cancelled { id, unanswered };
                 }
                 answer = answer => if let Some(step) = answer.and_then(|(number, answer)| self.answered(number, &answer)) {
                     return step;
@@ -173,8 +178,8 @@ impl Rounds {
                 let error = answer.error().map(str::to_owned);
                 let id = round.id.clone();
                 let why = format!("the client did not answer {method}, without which the call cannot go on");
-                self.close(&id);
-                return Some(Step::Stop { id, why, error });
+                let unanswered = self.close(&id);
+                return Some(Step::Stop { id, why, error, unanswered });
             }
         }
         let id = round.id.clone();
@@ -190,8 +195,10 @@ impl Rounds {
         Some(Step::Retry { id: id.clone(), answers, state, to })
     }
 
-    fn close(&mut self, id: &Id) {
-        self.rounds.retain(|round| round.id != *id);
+    /// Gives a call up. Answers the questions that are still open.
+    fn close(&mut self, id: &Id) -> Vec<u64> {
+        let closed: Vec<Round> = self.rounds.extract_if(.., |round| round.id == *id).collect();
+        closed.iter().flat_map(|round| round.open.iter().map(|(number, _)| *number)).collect()
     }
 
     /// Questions that nobody needs an answer to any more.

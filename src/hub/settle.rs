@@ -32,7 +32,13 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
     let id = message.id()?;
     let done = || Event::Response(message::response(id, "{}"));
     let error = |code, why: &str| Event::Response(message::error_response(Some(id), code, why, None));
-    let keeps_own = session.own.load().is_some() || route.isolation() == Isolation::Session;
+    let alive = session.own.load().as_ref().is_some_and(|own| !own.connection.is_over());
+    let unknown = session.greeting().is_some() && !alive && route.serving.profile.load().is_none();
+    if unknown && is_wish(message.method()) {
+        // How it serves is known once it runs; what is wrong with it, too.
+        let _ = seat(route, session).await;
+    }
+    let keeps_own = alive || route.isolation() == Isolation::Session;
     match message.method() {
         "ping" => Some(done()),
         // A process that was started now would be greeted without the client's own words (2024-11-05).
@@ -122,6 +128,11 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
     }
 }
 
+/// What is settled in another way where a process is shared.
+fn is_wish(method: &str) -> bool {
+    matches!(method, "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe")
+}
+
 /// The process that everybody shares, if there is one and it can do this. A pool has none, and starts none.
 async fn able(route: &Route, session: &Arc<Session>, capability: &[&str]) -> Result<Option<Arc<Bridged>>, Unavailable> {
     if route.isolation() != Isolation::Shared {
@@ -177,7 +188,7 @@ pub async fn notify(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
                 bridged.connection.ask_progress(number, message);
             }
         }
-        method => match session.own.load_full() {
+        method => match session.own.load_full().filter(|own| !own.connection.is_over()) {
             Some(own) => drop(own.connection.notify(message.bytes().clone()).await),
             // What one client says of itself means nothing to a process that others use too.
             None => tracing::debug!(upstream = %route.name, method, "a notification was not passed on"),

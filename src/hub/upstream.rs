@@ -27,7 +27,7 @@ use super::{
     isolation::jitter,
     lifecycle::{Effect, Event, Lifecycle, Phase},
     routes::{Serving, State, UpstreamStatus},
-    session::Session,
+    session::{Session, Transport},
     tether::Tether,
 };
 use crate::{
@@ -144,6 +144,8 @@ pub struct Upstream {
     /// Callers of the other isolations, until a process that is ending has made room.
     queue: VecDeque<Connect>,
     proving: bool,
+    /// A newer server's process was lost: what it would have told meanwhile nobody has heard.
+    unheard: bool,
     retiring: Option<Retire>,
     since: SystemTime,
     stderr: Vec<String>,
@@ -183,6 +185,7 @@ impl Upstream {
             modern,
             queue: VecDeque::new(),
             proving: false,
+            unheard: false,
             retiring: None,
             since: SystemTime::now(),
             stderr: Vec::new(),

@@ -253,7 +253,7 @@ impl Connection {
     /// Calls under way; cancelled ones do not count.
     pub fn in_flight(&self) -> usize {
         let table = self.0.table();
-        table.pending.values().filter(|pending| pending.is_under_way()).count()
+        table.under_way()
     }
 
     /// Is the peer still busy with anything, a cancelled call included?

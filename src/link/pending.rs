@@ -79,6 +79,12 @@ impl Pending {
 }
 
 impl Table {
+    /// Calls that are not answered yet, those included that wait for their client.
+    pub fn under_way(&self) -> usize {
+        let posed = self.asks.values().filter(|ask| ask.to.is_some()).count();
+        posed + self.pending.values().filter(|pending| pending.is_under_way()).count()
+    }
+
     /// The only one of these calls the upstream can be working on, if there is just one.
     pub fn alone(&self, among: impl Fn(u64, &Pending) -> bool) -> Option<u64> {
         let recent = |pending: &Pending| match pending.state {
@@ -147,6 +153,8 @@ impl Table {
                 PendingState::Waiting { .. } => true,
                 PendingState::Cancelled { at, .. } => at.elapsed() < TOMBSTONE_AGE_MAX,
             });
+            let pending = &self.pending;
+            self.unheeded.retain(|(id, _)| pending.contains_key(id));
         }
     }
 }

@@ -216,7 +216,11 @@ impl Exchange {
                 Event::Withdrawn { .. } | Event::Notice(_) => {}
                 Event::Ask(ask) => {
                     let abilities = self.session.abilities();
-                    let verdict = judge(&ask.message, abilities);
+                    let room = match self.house.parking.has_room() {
+                        true => Ok(()),
+                        false => Err((INTERNAL_ERROR, "too many calls wait for an answer")),
+                    };
+                    let verdict = judge(&ask.message, abilities).and(room);
                     let Source::Calls(calls) = std::mem::replace(&mut self.source, Source::Done) else { continue };
                     match verdict {
                         Ok(()) => self.source = Source::Parked(self.house.parking.park(*calls, ask, abilities)),

@@ -1,4 +1,4 @@
-//! `subscriptions/listen` of 2026-07-28 before an older upstream.
+//! `subscriptions/listen` of 2026-07-28.
 //!
 //! The stream opens with what is honoured, then carries what was asked for, each notice with the listener's own
 //! id, until one side ends it (2026-07-28, basic/patterns/subscriptions). The upstream's process may die under it:
@@ -16,11 +16,11 @@ use std::{
 
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{future::join_all, stream::unfold};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{mcp, modern, rescue::Refusal};
+use super::{mcp, modern, rescue::Refusal, stream};
 use crate::{
     bridge::{Bridged, feed::KINDS},
     config::Isolation,
@@ -60,6 +60,7 @@ struct Listening {
     uris: BTreeSet<String>,
     bridged: Option<Arc<Bridged>>,
     over: bool,
+    _place: stream::Place,
     _busy: crate::hub::session::Busy,
 }
 
@@ -99,19 +100,21 @@ pub async fn serve(
         uris: BTreeSet::new(),
         bridged: None,
         over: false,
+        _place: stream::Place::take(house),
         _busy: session.busy(),
     };
+    // Before the upstream is told, so that what it is told is undone where the client leaves meanwhile.
+    let wishes =
+        Listen { number: listening.number, methods: methods.clone(), uris: uris.iter().cloned().collect(), to };
+    session.listen(wishes);
     if route.isolation() != Isolation::Call && !(methods.is_empty() && uris.is_empty()) {
         listening.bridged = Some(isolation::seat(route, session).await?.bridged().clone());
-        for uri in uris {
-            // One that the upstream does not take is left out of the acknowledgement.
-            if listening.subscribe(&uri).await {
-                listening.uris.insert(uri);
-            }
-        }
+        let taken = join_all(uris.iter().map(|uri| listening.subscribe(uri))).await;
+        // One that the upstream does not take is left out of the acknowledgement.
+        let taken = uris.into_iter().zip(taken).filter(|(_, taken)| *taken).map(|(uri, _)| uri).collect();
+        session.listens_to(listening.number, &taken);
+        listening.uris = taken;
     }
-    session.listen(Listen { number: listening.number, methods, uris: listening.uris.clone(), to });
-    house.engine.streams.fetch_add(1, Ordering::Relaxed);
     let mut honoured: serde_json::Map<String, Value> =
         kinds.iter().map(|(name, ..)| ((*name).to_owned(), true.into())).collect();
     if !listening.uris.is_empty() {
@@ -120,8 +123,8 @@ pub async fn serve(
     let acknowledged = json!({ "notifications": honoured }).to_string();
     let acknowledged = message::notification("notifications/subscriptions/acknowledged", Some(&acknowledged));
     listening.ready.extend(listening.stamped_bytes(acknowledged));
-    let rest = stream::unfold(listening, |mut listening| async move { Some((listening.next().await?, listening)) });
-    Ok(super::stream::messages(request, rest))
+    let rest = unfold(listening, |mut listening| async move { Some((listening.next().await?, listening)) });
+    Ok(stream::messages(request, rest))
 }
 
 impl Listening {
@@ -192,7 +195,12 @@ impl Listening {
                 return self.ready.extend(end);
             };
             self.route = route;
-            self.bridged = isolation::seat(&self.route, &self.session).await.ok().map(|seat| seat.bridged().clone());
+            let seat = tokio::select! {
+                seat = isolation::seat(&self.route, &self.session) => seat,
+                () = self.house.draining.cancelled() => return,
+                () = self.session.ended.cancelled() => return,
+            };
+            self.bridged = seat.ok().map(|seat| seat.bridged().clone());
         }
         let lists = self.methods.iter().map(|method| message::notification(method, None));
         let updates = self.uris.iter().map(|uri| {
@@ -227,7 +235,6 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.house.engine.streams.fetch_sub(1, Ordering::Relaxed);
         let mut orphans = self.session.unlisten(self.number);
         match self.route.isolation() {
             Isolation::Shared => {
@@ -239,9 +246,7 @@ impl Drop for Listening {
         let bridged = self.bridged.take().or_else(|| self.route.serving.connection.load_full());
         let Some(bridged) = bridged.filter(|_| !orphans.is_empty()) else { return };
         actix_web::rt::spawn(async move {
-            for uri in orphans {
-                bridged.subscribe(&uri, false).await;
-            }
+            join_all(orphans.iter().map(|uri| bridged.subscribe(uri, false))).await;
         });
     }
 }

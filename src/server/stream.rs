@@ -4,7 +4,10 @@
 //! stream. Nothing is sent before, so the status stays open until there is something to say. The stream belongs
 //! to the session: the client may lose its connection and read on elsewhere (2025-11-25, basic/transports).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use actix_web::{HttpRequest, HttpResponse, Responder, http::header};
 use actix_web_lab::sse::{Data, Event as SseEvent, Sse};
@@ -112,12 +115,21 @@ impl Drop for KeepOn {
 /// Moves what calls yield onto a stream of their session, until the last one is answered.
 pub async fn pump(mut calls: Calls, stream: u64) {
     let session = calls.session().clone();
+    let _end = Finish(session.clone(), stream);
     while let Some(event) = calls.next().await {
         let said = render(&mut calls, event, true);
         put(&session, stream, said);
     }
-    if stream != STANDALONE {
-        session.streams(|streams| streams.finish(stream));
+}
+
+/// A stream ends with what fills it, however that ends.
+struct Finish(Arc<Session>, u64);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        if self.1 != STANDALONE {
+            self.0.streams(|streams| streams.finish(self.1));
+        }
     }
 }
 
@@ -248,22 +260,36 @@ fn respond(request: &HttpRequest, sse: impl Responder) -> HttpResponse {
         .map_into_boxed_body()
 }
 
-/// An open stream counts against the hub's maximum, and keeps its session from being idle.
+/// An open stream counts against the hub's maximum.
+pub struct Place(Arc<House>);
+
+impl Place {
+    pub fn take(house: &Arc<House>) -> Place {
+        house.engine.streams.fetch_add(1, Ordering::Relaxed);
+        Place(house.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.engine.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A stream of a session keeps it from being idle.
 struct Counted {
-    house: Arc<House>,
+    _place: Place,
     busy: Busy,
 }
 
 impl Counted {
     fn new(house: &Arc<House>, busy: Busy) -> Counted {
-        house.engine.streams.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Counted { house: house.clone(), busy }
+        Counted { _place: Place::take(house), busy }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.house.engine.streams.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         let session = self.busy.session();
         // The end of its stream is the end of a session of 2024-11-05.
         if session.transport == Transport::Sse {

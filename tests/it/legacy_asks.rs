@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    fixture::{Answer, Client, Hub, LATEST, Stream, file_until, modern},
+    fixture::{Answer, Client, Hub, LATEST, Stream, alive, eventually, file_until, modern},
     request::{no_complaints, until_seen},
 };
 
@@ -167,10 +167,51 @@ async fn a_client_that_answers_with_an_error_ends_the_call() {
         let error = json!({ "code": -1, "message": "the user said no" });
         assert_eq!(client.send(&json!({ "jsonrpc": "2.0", "id": question["id"], "error": error })).await.status, 202);
     }
-    let done = stream.message().await.unwrap();
+    let mut done = stream.message().await.unwrap();
+    // Answers to the other questions are not needed any more.
+    while done["method"] == "notifications/cancelled" {
+        done = stream.message().await.unwrap();
+    }
     assert!(done["id"] == 1 && is_error(&done), "there is no place for an error in the answers: {done}");
     assert!(done["result"]["content"][0]["text"].is_string(), "{done}");
     no_complaints(&hub, "/m/mcp").await;
+}
+
+#[tokio::test]
+async fn a_process_that_goes_while_the_client_thinks_is_replaced_by_one_that_goes_on() {
+    let hub = hub();
+    let client = able(&hub, LATEST).await;
+    let mut stream = client.stream(&call(1, "ask", json!({ "message": "?" }))).await;
+    let question = stream.message().await.unwrap();
+    let old = hub.upstream("m").await["pids"][0].as_u64().unwrap() as u32;
+    assert!(std::process::Command::new("kill").args(["-9", &old.to_string()]).status().unwrap().success());
+    eventually("it is dead", || !alive(old)).await;
+    let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "decline" } });
+    assert_eq!(client.send(&answer).await.status, 202);
+    // This server's states are worth nothing to its next process: what matters is that it was asked, and at once.
+    let done = stream.message().await.unwrap();
+    assert_eq!((&done["id"], &done["error"]["code"]), (&json!(1), &json!(-32602)), "{done}");
+    assert_ne!(hub.upstream("m").await["pids"][0], old);
+}
+
+#[tokio::test]
+async fn a_reload_waits_for_a_client_that_thinks() {
+    let hub = hub();
+    let client = able(&hub, LATEST).await;
+    let mut stream = client.stream(&call(1, "ask", json!({ "message": "?" }))).await;
+    let question = stream.message().await.unwrap();
+    let old = hub.upstream("m").await["pids"][0].as_u64().unwrap() as u32;
+    hub.edit(&modern("m", &["--instructions", "new"], ""));
+    hub.until_upstream("m", |upstream| upstream["pids"][0].as_u64().is_some_and(|pid| pid != u64::from(old))).await;
+    assert!(alive(old), "it has a call to finish");
+    let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "decline" } });
+    assert_eq!(client.send(&answer).await.status, 202);
+    let mut done = stream.message().await.unwrap();
+    while done["method"].is_string() {
+        done = stream.message().await.unwrap();
+    }
+    assert!(!is_error(&done), "{done}");
+    eventually("the old one goes then", || !alive(old)).await;
 }
 
 #[tokio::test]

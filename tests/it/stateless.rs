@@ -229,6 +229,41 @@ async fn p41_missing_answers_are_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_call_that_ends_while_its_client_thinks_is_told_at_the_retry() {
+    let hub = hub();
+    let able = json!({ "elicitation": {} });
+    let ask = Request::call(&hub, "/r/mcp", "ask_elicitation", json!({ "message": "?" })).capable(able.clone());
+    let asked = answer(ask.build()).await.last()["result"].clone();
+    let crash = Request::call(&hub, "/r/mcp", "crash", json!({ "code": 3 })).capable(able).send().await;
+    assert_eq!(crash.error().0, -32603);
+    let key = asked["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
+    let (code, why) = ask.retry(&asked, json!({ key: { "action": "cancel" } })).send().await.error();
+    assert!(code == -32603 && why.contains("exited with code 3"), "{code} {why}");
+}
+
+#[tokio::test]
+async fn a_question_that_is_taken_back_does_not_end_its_call() {
+    let hub = hub();
+    let able = json!({ "elicitation": {} });
+    let call = |tool, arguments| Request::call(&hub, "/r/mcp", tool, arguments).capable(able.clone());
+    let ask = call("ask_elicitation", json!({ "message": "?" }));
+    let asked = answer(ask.build()).await.last()["result"].clone();
+    // The rogue counts its questions from 0.
+    let line = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 0 } });
+    assert_eq!(call("raw", json!({ "line": line.to_string() })).send().await.tool_text(), "ok");
+    let key = asked["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
+    let mut retry = Box::pin(ask.retry(&asked, json!({ key: { "action": "accept" } })).send());
+    // It waits with the call, which still goes on; each look leaves the retry its turn.
+    for _ in 0..3 {
+        let cancels = call("received_cancels", json!({})).send();
+        tokio::select! {
+            early = &mut retry => panic!("the call has not ended: {early:?}"),
+            cancels = cancels => assert_eq!(cancels.tool_text(), "[]"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_parked_call_is_not_cancelled_by_the_end_of_its_request() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");

@@ -13,6 +13,13 @@ impl Session {
         self.state().listens.push(listen);
     }
 
+    /// The resources that an upstream took for a listener.
+    pub fn listens_to(&self, number: u64, uris: &BTreeSet<String>) {
+        if let Some(listen) = self.state().listens.iter_mut().find(|listen| listen.number == number) {
+            listen.uris.clone_from(uris);
+        }
+    }
+
     /// Takes a listener out. Answers the resources that no other listener of this client wants.
     pub fn unlisten(&self, number: u64) -> Vec<String> {
         let mut state = self.state();

@@ -149,6 +149,12 @@ impl Upstream {
             Isolation::Shared => {
                 self.bring_up_to_date(bridged.clone());
                 self.spec.serving.connection.store(Some(bridged.clone()));
+                if std::mem::take(&mut self.unheard) {
+                    // A listener finds out by itself.
+                    let sessions = self.spec.audience.all().into_iter();
+                    let told = sessions.filter(|session| session.transport != Transport::Stateless);
+                    told.for_each(|session| session.announce_new_lists(&bridged.profile));
+                }
                 for connect in self.waiters.drain(..) {
                     let _ = connect.waiter.send(Ok(bridged.clone()));
                 }
@@ -171,7 +177,8 @@ impl Upstream {
     pub(super) fn start_failed(&mut self, number: u64, error: StartError, context: &mut Context<Self>) {
         tracing::warn!(upstream = %self.spec.name, instance = number, reason = %error.full, "did not start");
         let waiter = self.instances.remove(&number).and_then(|running| running.waiter);
-        if self.spec.config.era == Era::Auto && error.wrong_era && self.instances.is_empty() {
+        let was_modern = self.modern.is_some_and(|(modern, _)| modern);
+        if self.spec.config.era == Era::Auto && (error.wrong_era || was_modern) {
             // It is another program by now: ask again.
             self.settle_era(None);
         }
@@ -217,6 +224,7 @@ impl Upstream {
             self.public = Some(why.clone());
             // A client that kills its own process must not take the upstream from the others.
             let counts = self.is_shared();
+            self.unheard = self.modern.is_some_and(|(modern, _)| modern);
             self.step(Event::Lost { why, counts }, context);
         }
         if self.is_shared() {

@@ -193,7 +193,8 @@ impl Inner {
         let pending = {
             let mut table = self.table();
             table.ended = true;
-            table.asks.clear();
+            // What we ask in its name is asked again of the next one.
+            table.asks.retain(|_, ask| ask.to.is_some());
             std::mem::take(&mut table.pending)
         };
         self.ended.cancel();

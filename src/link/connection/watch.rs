@@ -41,17 +41,17 @@ impl ConnectionWatch {
 
     pub fn in_flight(&self) -> usize {
         let table = self.0.table();
-        table.pending.values().filter(|pending| pending.is_under_way()).count()
+        table.under_way()
     }
 
     /// Time since anything came from the peer.
     pub fn silent_for(&self) -> Duration {
-        Duration::from_millis(self.0.now() - self.0.heard.load(Ordering::Relaxed).min(self.0.now()))
+        Duration::from_millis(self.0.now().saturating_sub(self.0.heard.load(Ordering::Relaxed)))
     }
 
     /// Time since the last call was sent or ended.
     pub fn unused_for(&self) -> Duration {
-        Duration::from_millis(self.0.now() - self.0.used.load(Ordering::Relaxed).min(self.0.now()))
+        Duration::from_millis(self.0.now().saturating_sub(self.0.used.load(Ordering::Relaxed)))
     }
 
     /// Lets the peer go; `why` is what calls in flight are told.
@@ -63,7 +63,7 @@ impl ConnectionWatch {
     /// Lets the peer go if no call is under way. A call that comes now is told so before anything is sent.
     pub fn close_unused(&self, why: &str) {
         let table = self.0.table();
-        if !table.pending.values().any(Pending::is_under_way) {
+        if table.under_way() == 0 {
             self.close(why);
         }
     }
@@ -73,9 +73,9 @@ impl ConnectionWatch {
         self.0.listen(message, events).await
     }
 
-    /// Asks the peer for a sign of life.
-    pub async fn ping(&self, limit: Duration) -> bool {
-        self.0.request("ping", None, limit).await.is_ok()
+    /// Asks the peer for a sign of life, with a request that it has to answer.
+    pub async fn answers(&self, method: &str, params: Option<&str>, limit: Duration) -> bool {
+        self.0.request(method, params, limit).await.is_ok()
     }
 }
 
