@@ -98,8 +98,8 @@ pub fn result(method: &str, result: &str, wrapped: bool) -> Option<String> {
     }
     match method {
         "tools/list" => {
-            if let Some(tools) = result.get("tools") {
-                edit.set("tools", tools_with_objects(tools.get())?);
+            if let Some(tools) = result.get("tools").and_then(|tools| tools_with_objects(tools.get())) {
+                edit.set("tools", tools);
             }
         }
         "tools/call" => {

@@ -319,7 +319,10 @@ impl Inner {
             table.pending.insert(id, pending);
             id
         };
-        inner.used.store(inner.now(), Ordering::Relaxed);
+        // What we ask on our own behalf is no use of the peer.
+        if caller.key != OURSELVES {
+            inner.used.store(inner.now(), Ordering::Relaxed);
+        }
         // From here on dropping the reply gives the id back.
         let cancellable = message.method() != "initialize";
         let mut reply = Reply { connection: inner.clone(), id, cancellable, sent: false };

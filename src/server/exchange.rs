@@ -43,7 +43,7 @@ use crate::{
 /// How long an answer may still become plain JSON (python-sdk waits as long).
 const WINDOW: Duration = Duration::from_secs(15);
 
-/// One request on its way through an older upstream.
+/// One request on its way.
 pub struct Exchange {
     house: Arc<House>,
     route: Arc<Route>,

@@ -59,9 +59,14 @@ pub async fn serve(
         Some(None) => return Err(refused(Refusal::Envelope("the log level is none of RFC 5424".into()))),
         level => level.flatten(),
     };
-    let session = identity(house, route, &envelope).map_err(refused)?;
+    let mut session = identity(house, route, &envelope).map_err(refused)?;
+    let mut _busy = session.busy();
+    if session.ended.is_cancelled() {
+        // It was idle for too long this instant.
+        session = identity(house, route, &envelope).map_err(refused)?;
+        _busy = session.busy();
+    }
     session.touch();
-    let _busy = session.busy();
     if message.method() == "server/discover" {
         let profile = profile(route, &session).await.map_err(refused)?;
         return Ok(answer_json(message::response(own, &discovered(&profile, route.isolation())), StatusCode::OK));

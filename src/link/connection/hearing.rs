@@ -62,7 +62,9 @@ impl Inner {
             None => (None, Vec::new()),
         };
         asks.iter().for_each(|ask| self.post(leftover(ask)));
-        self.used.store(self.now(), Ordering::Relaxed);
+        if pending.as_ref().is_some_and(|pending| pending.caller != OURSELVES) {
+            self.used.store(self.now(), Ordering::Relaxed);
+        }
         match pending {
             Some(Pending { original, state: PendingState::Waiting { room, .. }, .. }) => {
                 room.send(Event::Response(message.with_id(&original, None)));
