@@ -185,7 +185,8 @@ async fn a_process_that_goes_while_the_client_thinks_is_replaced_by_one_that_goe
     let question = stream.message().await.unwrap();
     let old = hub.upstream("m").await["pids"][0].as_u64().unwrap() as u32;
     assert!(std::process::Command::new("kill").args(["-9", &old.to_string()]).status().unwrap().success());
-    eventually("it is dead", || !alive(old)).await;
+    // Until the hub has noticed, the retry could still be sent to the dead one, and would be lost with it.
+    hub.until_upstream("m", |upstream| upstream["pids"] != json!([old])).await;
     let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "decline" } });
     assert_eq!(client.send(&answer).await.status, 202);
     // This server's states are worth nothing to its next process: what matters is that it was asked, and at once.
