@@ -5,11 +5,11 @@
 
 use serde_json::{Value, json, value::RawValue};
 
-use super::older::with_text;
+use super::{Speaks, older::with_text};
 use crate::wire::{
     Revision::{self, V2025_03_26, V2025_06_18, V2025_11_25},
     message::INTERNAL_ERROR,
-    object::Object,
+    object::{Object, map_list},
 };
 
 /// Kinds of content that were added, and when.
@@ -33,14 +33,9 @@ fn block(block: &str, to: Revision) -> Option<String> {
     Some(json!({ "type": "text", "text": text }).to_string())
 }
 
-/// A list of items with some of them changed; none where all stay.
+/// A list with some of its items changed; none where all stay.
 fn changed(list: &str, change: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let items: Vec<&RawValue> = serde_json::from_str(list).ok()?;
-    let new: Vec<Option<String>> = items.iter().map(|item| change(item.get())).collect();
-    new.iter().any(Option::is_some).then(|| {
-        let all = items.iter().zip(&new).map(|(old, new)| new.as_deref().unwrap_or(old.get()));
-        format!("[{}]", all.collect::<Vec<_>>().join(","))
-    })
+    map_list(list, change).flatten()
 }
 
 /// A message of a prompt or of sampling, whose content is one block or a list.
@@ -148,9 +143,13 @@ fn plain_field(field: &mut Value) -> Result<bool, &'static str> {
     Ok(touched)
 }
 
-/// An answer to sampling for a server of this revision: before 2025-11-25 its content was one block, not a list.
-pub fn answer(result: &str, to: Revision) -> Option<String> {
-    if to < V2025_11_25 { single(result) } else { None }
+/// An answer to sampling for a server that speaks this: before 2025-11-25 its content was one block, not a list. None
+/// where it is as good as it is.
+pub fn answer(result: &str, to: Speaks) -> Option<String> {
+    match to {
+        Speaks::Legacy(revision) if revision < V2025_11_25 => single(result),
+        _ => None,
+    }
 }
 
 fn single(message: &str) -> Option<String> {
@@ -227,8 +226,11 @@ mod tests {
     #[test]
     fn an_answer_of_one_block_fits_everywhere() {
         let list = r#"{"content":[{"type":"text","text":"x"}],"model":"m"}"#;
-        assert_eq!(answer(list, V2025_06_18).as_deref(), Some(r#"{"content":{"type":"text","text":"x"},"model":"m"}"#));
-        assert_eq!(answer(list, V2025_11_25), None);
-        assert_eq!(answer(r#"{"action":"accept","content":{"a":1}}"#, V2024_11_05), None);
+        assert_eq!(
+            answer(list, Speaks::Legacy(V2025_06_18)).as_deref(),
+            Some(r#"{"content":{"type":"text","text":"x"},"model":"m"}"#)
+        );
+        assert_eq!(answer(list, Speaks::Legacy(V2025_11_25)), None);
+        assert_eq!(answer(r#"{"action":"accept","content":{"a":1}}"#, Speaks::Legacy(V2024_11_05)), None);
     }
 }

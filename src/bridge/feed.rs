@@ -13,7 +13,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::older::Introduction;
+use super::older::own_params;
 use crate::{
     link::connection::{ConnectionWatch, EVENTS_MAX, Event, Reply},
     wire::{Message, envelope::SUBSCRIPTION_ID, message, object::Object},
@@ -23,7 +23,7 @@ use crate::{
 const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(10);
 /// Wishes that may wait for their turn.
 const WISHES_MAX: usize = 64;
-/// Pause before a listen that the server ended is opened again; it doubles each time, up to the second.
+/// Pause before a listen that the server ended is opened again; it doubles each time, up to the latter.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
 /// The kinds of change a listen can ask for: the filter's member, the capability, the notification.
@@ -32,6 +32,15 @@ pub const KINDS: [(&str, [&str; 2], &str); 3] = [
     ("promptsListChanged", ["prompts", "listChanged"], "notifications/prompts/list_changed"),
     ("resourcesListChanged", ["resources", "listChanged"], "notifications/resources/list_changed"),
 ];
+
+/// One notice of each kind, for changes that nobody heard of.
+pub fn missed<'a>(methods: impl Iterator<Item = &'a str>, uris: &'a BTreeSet<String>) -> impl Iterator<Item = Message> {
+    let lists = methods.map(|method| message::notification(method, None));
+    let updates = uris
+        .iter()
+        .map(|uri| message::notification("notifications/resources/updated", Some(&json!({ "uri": uri }).to_string())));
+    lists.chain(updates).filter_map(message::one)
+}
 
 /// Where the news goes.
 pub type Hear = Arc<dyn Fn(Message) + Send + Sync>;
@@ -151,7 +160,7 @@ impl Task {
             filter.insert("resourceSubscriptions".into(), json!(self.uris));
         }
         let params = json!({ "notifications": filter }).to_string();
-        let params = Introduction::of_hub().put_on(Some(&params), None)?;
+        let params = own_params(Some(&params))?;
         let request = message::one(message::request(&0.into(), "subscriptions/listen", Some(&params)))?;
         let (to, mut events) = mpsc::channel(EVENTS_MAX);
         let reply = self.watch.listen(&request, &to).await.ok()?;
@@ -181,11 +190,7 @@ impl Task {
     }
 
     fn make_up_for_what_was_missed(&self) {
-        let lists = self.kinds.iter().map(|(.., method)| message::notification(method, None));
-        let updates = self.uris.iter().map(|uri| {
-            message::notification("notifications/resources/updated", Some(&json!({ "uri": uri }).to_string()))
-        });
-        lists.chain(updates).filter_map(message::one).for_each(|notice| (self.hear)(notice));
+        missed(self.kinds.iter().map(|(.., method)| *method), &self.uris).for_each(|notice| (self.hear)(notice));
     }
 
     /// Passes news on, without the name of our own subscription.
@@ -195,13 +200,7 @@ impl Task {
         }
         let plain = || {
             let params = Object::read(notice.params()?)?;
-            let meta = Object::read(params.get("_meta")?.get())?;
-            let mut edit = params.edit();
-            match meta.edit().remove(SUBSCRIPTION_ID).apply() {
-                empty if empty == "{}" => edit.remove("_meta"),
-                rest => edit.set("_meta", rest),
-            };
-            message::one(notice.with_params(&edit.apply()))
+            message::one(notice.with_params(&params.edit().remove_meta(&[SUBSCRIPTION_ID]).apply()))
         };
         (self.hear)(plain().unwrap_or_else(|| notice.clone()));
     }

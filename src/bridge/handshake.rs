@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Profile, Speaks,
     era::{self, Verdict},
-    older::Introduction,
+    older::{hub_info, own_params},
 };
 use crate::{
     link::connection::{CallError, Connection},
@@ -49,7 +49,7 @@ impl Hello {
         Hello(json!({
             "protocolVersion": Revision::LATEST.as_str(),
             "capabilities": capabilities,
-            "clientInfo": { "name": "hubward", "version": env!("CARGO_PKG_VERSION") },
+            "clientInfo": hub_info(),
         }))
     }
 }
@@ -124,7 +124,7 @@ pub async fn meet(
 /// Asks for what the newer revision has in place of a handshake. A refusal that names this very revision is worth
 /// another try (2026-07-28, basic/versioning).
 async fn discover(connection: &Connection, name: &str, limit: Duration) -> Result<Verdict, CallError> {
-    let params = Introduction::of_hub().put_on(None, None);
+    let params = own_params(None);
     let ask = async || connection.request("server/discover", params.as_deref(), limit).await;
     match era::judge(&ask().await?, name) {
         Verdict::Newer => Ok(era::judge(&ask().await?, name)),

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | older | older | as it came; newer kinds of content become text ([`content`]) |
 //! | newer | older | without the envelope; the result stamped; questions end the request ([`shape`], [`seal`]) |
-//! | older | newer | with an envelope; the result stripped; `input_required` becomes questions ([`older`]) |
+//! | older | newer | with an envelope; the result stripped ([`older`]); `input_required` becomes questions ([`input`]) |
 //! | newer | newer | as it came; `requestState` sealed ([`seal`]) |
 
 pub mod ask;
@@ -30,7 +30,7 @@ use crate::{
 };
 
 use feed::Feed;
-use older::Introduction;
+use older::own_params;
 
 /// An upstream that has been greeted and can be called.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ pub struct Bridged {
     pub feed: Option<Feed>,
 }
 
-/// Longest wait for an upstream to take a subscription, or to let go of it.
-const SUBSCRIBE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for an upstream to take a subscription or a log level, or to let go of it.
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl Bridged {
     /// A request of the hub's own, and its response.
@@ -50,21 +50,44 @@ impl Bridged {
         match self.profile.speaks {
             Speaks::Legacy(_) => self.connection.request(method, params, limit).await,
             Speaks::Modern => {
-                let params = Introduction::of_hub().put_on(params, None);
+                let params = own_params(params);
                 self.connection.request(method, params.as_deref(), limit).await
             }
+        }
+    }
+
+    /// Tells a new process what clients told the last one.
+    pub async fn bring_up_to_date(&self, level: Option<&str>, uris: Vec<String>) {
+        let mut taken = true;
+        if let Some(feed) = &self.feed {
+            // The level it is told with each request.
+            taken = feed.subscribe(uris, true).await;
+        } else {
+            if let Some(level) = level {
+                taken &= self.settled("logging/setLevel", &json!({ "level": level }).to_string()).await;
+            }
+            for uri in uris {
+                taken &= self.subscribe(&uri, true).await;
+            }
+        }
+        if !taken {
+            tracing::warn!(server = %self.profile.result["serverInfo"]["name"], "a new process did not take over all settings");
         }
     }
 
     /// Asks to be told when a resource changes, or no more. Answers whether that was taken.
     pub async fn subscribe(&self, uri: &str, on: bool) -> bool {
         if let Some(feed) = &self.feed {
-            let taken = tokio::time::timeout(SUBSCRIBE_WAIT_MAX, feed.subscribe(vec![uri.to_owned()], on));
+            let taken = tokio::time::timeout(SETTLE_WAIT_MAX, feed.subscribe(vec![uri.to_owned()], on));
             return taken.await.unwrap_or(false);
         }
         let method = if on { "resources/subscribe" } else { "resources/unsubscribe" };
-        let params = json!({ "uri": uri }).to_string();
-        let answer = self.connection.request(method, Some(&params), SUBSCRIBE_WAIT_MAX).await;
+        self.settled(method, &json!({ "uri": uri }).to_string()).await
+    }
+
+    /// Is this taken?
+    async fn settled(&self, method: &str, params: &str) -> bool {
+        let answer = self.connection.request(method, Some(params), SETTLE_WAIT_MAX).await;
         answer.is_ok_and(|answer| answer.result().is_some())
     }
 }

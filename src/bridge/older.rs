@@ -1,26 +1,25 @@
 //! What a newer server's side looks like to an older client, and the client's to the server.
 //!
-//! Its requests get the envelope that 2026-07-28 wants with each one; results lose what came with that revision. A
-//! result that asks for input is taken apart here and put together again as a retry; who is asked in between is
-//! [`hub::rounds`](crate::hub::rounds)' business.
+//! Its requests get the envelope that 2026-07-28 wants with each one; results lose what came with that revision. One
+//! that asks for input is the business of [`input`](super::input).
 
 use serde_json::{Value, json, value::RawValue};
 
 use crate::wire::{
     Message, Revision,
     envelope::{
-        CLIENT_CAPABILITIES, CLIENT_INFO, HEADER_MISMATCH, KEYS, LOG_LEVEL, PROTOCOL_VERSION, SERVER_INFO,
+        CLIENT_CAPABILITIES, CLIENT_INFO, HEADER_MISMATCH, LOG_LEVEL, PROTOCOL_VERSION, SERVER_INFO,
         UNSUPPORTED_VERSION, VERSION,
     },
     message::{self, INTERNAL_ERROR},
-    object::Object,
+    object::{Object, map_list},
 };
 
 /// What is said of a client with each request: members of `_meta`, as JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Introduction {
     capabilities: String,
-    client: String,
+    client: Option<String>,
 }
 
 impl Introduction {
@@ -43,39 +42,42 @@ impl Introduction {
             }
         }
         let capabilities = if capabilities.is_object() { capabilities } else { json!({}) };
-        Introduction { capabilities: capabilities.to_string(), client: params["clientInfo"].to_string() }
-    }
-
-    /// The hub's own, for what it asks on its own behalf.
-    pub fn of_hub() -> Introduction {
-        let client = json!({ "name": "hubward", "version": env!("CARGO_PKG_VERSION") });
-        Introduction { capabilities: "{}".into(), client: client.to_string() }
+        let client = params.get("clientInfo").filter(|info| !info.is_null()).map(Value::to_string);
+        Introduction { capabilities: capabilities.to_string(), client }
     }
 
     /// Parameters with this envelope in their `_meta`; `level`: the log messages that are wanted.
     pub fn put_on(&self, params: Option<&str>, level: Option<&str>) -> Option<String> {
         let params = Object::read(params.unwrap_or("{}"))?;
-        let meta = match params.get("_meta") {
-            Some(meta) => Object::read(meta.get())?,
-            None => Object::read("{}")?,
-        };
+        let meta = params.get("_meta").map_or("{}", |meta| meta.get());
+        let meta = Object::read(meta)?;
         let mut own = meta.edit();
-        for key in KEYS {
-            own.remove(key);
-        }
-        let own = own.apply();
-        let own = Object::read(&own)?;
-        let mut own = own.edit();
-        own.set(PROTOCOL_VERSION, Value::from(VERSION).to_string()).set(CLIENT_CAPABILITIES, &*self.capabilities);
-        if self.client != "null" {
-            own.set(CLIENT_INFO, &*self.client);
-        }
-        if let Some(level) = level {
-            own.set(LOG_LEVEL, Value::from(level).to_string());
+        let level = level.map(|level| Value::from(level).to_string());
+        let all = [
+            (PROTOCOL_VERSION, Some(Value::from(VERSION).to_string())),
+            (CLIENT_CAPABILITIES, Some(self.capabilities.clone())),
+            (CLIENT_INFO, self.client.clone()),
+            (LOG_LEVEL, level),
+        ];
+        for (key, value) in all {
+            match value {
+                Some(value) => own.set(key, value),
+                None => own.remove(key),
+            };
         }
         // The experimental tasks of 2025-11-25 are unknown there.
         Some(params.edit().remove("task").set("_meta", own.apply()).apply())
     }
+}
+
+/// Parameters of what the hub asks on its own behalf.
+pub fn own_params(params: Option<&str>) -> Option<String> {
+    Introduction { capabilities: "{}".into(), client: Some(hub_info().to_string()) }.put_on(params, None)
+}
+
+/// What the hub says of itself.
+pub fn hub_info() -> Value {
+    json!({ "name": "hubward", "version": env!("CARGO_PKG_VERSION") })
 }
 
 /// An older client's request as a newer server wants it.
@@ -88,17 +90,10 @@ pub fn request(request: &Message, introduction: &Introduction, level: Option<&st
 pub fn result(method: &str, result: &str, wrapped: bool) -> Option<String> {
     let result = Object::read(result)?;
     let mut edit = result.edit();
-    edit.remove("resultType").remove("ttlMs").remove("cacheScope");
-    let meta = result.get("_meta").and_then(|meta| Object::read(meta.get()));
-    if let Some(meta) = meta.filter(|meta| meta.get(SERVER_INFO).is_some()) {
-        match meta.edit().remove(SERVER_INFO).apply() {
-            empty if empty == "{}" => edit.remove("_meta"),
-            rest => edit.set("_meta", rest),
-        };
-    }
+    edit.remove("resultType").remove("ttlMs").remove("cacheScope").remove_meta(&[SERVER_INFO]);
     match method {
         "tools/list" => {
-            if let Some(tools) = result.get("tools").and_then(|tools| tools_with_objects(tools.get())) {
+            if let Some(Some(tools)) = result.get("tools").and_then(|tools| map_list(tools.get(), with_object)) {
                 edit.set("tools", tools);
             }
         }
@@ -144,19 +139,11 @@ pub fn with_text(content: Option<&RawValue>, value: &str) -> Option<String> {
     Some(format!("[{}]", all.collect::<Vec<_>>().join(",")))
 }
 
-/// Tools whose `outputSchema` describes an object, as it had to before 2026-07-28 (SEP-2106).
-fn tools_with_objects(tools: &str) -> Option<String> {
-    let tools: Vec<&RawValue> = serde_json::from_str(tools).ok()?;
-    let tools = tools.iter().map(|tool| {
-        let object = Object::read(tool.get());
-        let schema =
-            object.as_ref().and_then(|object| object.get("outputSchema")).filter(|schema| needs_wrap(schema.get()));
-        match (object.as_ref(), schema) {
-            (Some(object), Some(schema)) => object.edit().set("outputSchema", wrap(schema.get())).apply(),
-            _ => tool.get().to_owned(),
-        }
-    });
-    Some(format!("[{}]", tools.collect::<Vec<_>>().join(",")))
+/// A tool whose `outputSchema` describes an object, as it had to before 2026-07-28 (SEP-2106); none where it does.
+fn with_object(tool: &str) -> Option<String> {
+    let tool = Object::read(tool)?;
+    let schema = tool.get("outputSchema").filter(|schema| needs_wrap(schema.get()))?;
+    Some(tool.edit().set("outputSchema", wrap(schema.get())).apply())
 }
 
 /// Does a schema not say that it describes an object?
@@ -217,8 +204,9 @@ mod tests {
         assert_eq!((&params["_meta"][CLIENT_INFO]["name"], &params["_meta"][LOG_LEVEL]), (&json!("c"), &json!("info")));
         assert_eq!(params.get("task"), None);
         let bare = message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
-        let full = request(&bare, &Introduction::of_hub(), None).expect("a request");
-        assert!(full.params().expect("some").contains(r#"clientCapabilities":{}"#), "{full:?}");
+        let full = request(&bare, &introduction(), None).expect("a request");
+        assert!(full.params().expect("some").contains(r#""roots":{}"#), "{full:?}");
+        assert!(own_params(None).expect("some").contains(r#"clientCapabilities":{}"#));
     }
 
     #[test]

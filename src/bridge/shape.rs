@@ -8,7 +8,7 @@ use crate::wire::{
     Message,
     envelope::{KEYS, SERVER_INFO},
     message::{self, INVALID_PARAMS},
-    object::Object,
+    object::{Object, map_list},
 };
 
 /// "Resource not found", retired with 2026-07-28.
@@ -33,17 +33,7 @@ pub fn to_legacy(request: &Message) -> Option<Message> {
     let params = Object::read(params)?;
     let mut edit = params.edit();
     edit.remove("inputResponses").remove("requestState");
-    let meta = params.get("_meta").and_then(|meta| Object::read(meta.get()));
-    if let Some(meta) = &meta {
-        let mut own = meta.edit();
-        for key in KEYS {
-            own.remove(key);
-        }
-        match own.apply() {
-            empty if empty == "{}" => edit.remove("_meta"),
-            rest => edit.set("_meta", rest),
-        };
-    }
+    edit.remove_meta(&KEYS);
     message::one(request.with_params(&edit.apply()))
 }
 
@@ -86,20 +76,17 @@ pub fn to_modern(method: &str, result: &str, server_info: &Value) -> Option<Stri
     }
     if method == "tools/list"
         && let Some(tools) = result.get("tools")
+        && let Some(tools) = map_list(tools.get(), |tool| without(tool, "execution"))?
     {
-        edit.set("tools", without_in_each(tools.get(), "execution")?);
+        edit.set("tools", tools);
     }
     Some(edit.apply())
 }
 
-/// An array of objects, each without one member.
-fn without_in_each(array: &str, name: &str) -> Option<String> {
-    let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(array).ok()?;
-    let items = items.iter().map(|item| match Object::read(item.get()) {
-        Some(object) if object.get(name).is_some() => object.edit().remove(name).apply(),
-        _ => item.get().to_owned(),
-    });
-    Some(format!("[{}]", items.collect::<Vec<_>>().join(",")))
+/// An object without a member; none where it has none.
+fn without(object: &str, name: &str) -> Option<String> {
+    let object = Object::read(object)?;
+    object.get(name).map(|_| object.edit().remove(name).apply())
 }
 
 /// An older server's error in the codes of 2026-07-28.

@@ -10,8 +10,11 @@ use std::{
     time::Duration,
 };
 
-use super::session::Session;
-use crate::wire::Message;
+use super::session::{Session, Transport};
+use crate::{
+    bridge::{Profile, feed::KINDS},
+    wire::Message,
+};
 
 /// A log level of RFC 5424, as MCP spells it; greater is more severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,8 +66,13 @@ pub fn uri_of(message: &Message) -> Option<String> {
 
 /// Does this say that a list changed? Only these are held back and brought together: each kind costs a place.
 pub fn is_list_change(method: &str) -> bool {
-    let family = method.strip_prefix("notifications/").and_then(|rest| rest.strip_suffix("/list_changed"));
-    matches!(family, Some("tools" | "prompts" | "resources"))
+    KINDS.iter().any(|(.., change)| *change == method)
+}
+
+/// Is this a part of that resource? A server may report a part of what was subscribed to.
+pub fn is_below(whole: &str, uri: &str) -> bool {
+    let rest = uri.strip_prefix(whole.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.starts_with(['/', '#', '?']))
 }
 
 /// The sessions of one mount. It stays while the upstream behind it is replaced.
@@ -165,6 +173,13 @@ impl Audience {
         self.members().subscribers.keys().cloned().collect()
     }
 
+    /// Tells the clients to list again, as [`Session::announce_new_lists`] does. Those without sessions find out by
+    /// themselves that another process answers.
+    pub fn announce_new_lists(&self, promised: &Profile) {
+        let sessions = self.all().into_iter().filter(|session| session.transport != Transport::Stateless);
+        sessions.for_each(|session| session.announce_new_lists(promised));
+    }
+
     /// The most verbose level that any session asked for.
     pub fn level(&self) -> Option<Level> {
         let members = self.members();
@@ -194,18 +209,19 @@ impl Audience {
         }
     }
 
-    /// Subscribers of a resource. A server may report a part of what was subscribed to.
+    /// Subscribers of a resource, or of what it is a part of.
     fn subscribers_of(&self, uri: &str) -> HashSet<u64> {
         let members = self.members();
         if let Some(keys) = members.subscribers.get(uri) {
             return keys.clone();
         }
-        let below = |whole: &str| {
-            let rest = uri.strip_prefix(whole.trim_end_matches('/'));
-            rest.is_some_and(|rest| rest.starts_with(['/', '#', '?']))
-        };
-        let wholes: HashSet<u64> =
-            members.subscribers.iter().filter(|(whole, _)| below(whole)).flat_map(|(_, keys)| keys).copied().collect();
+        let wholes: HashSet<u64> = members
+            .subscribers
+            .iter()
+            .filter(|(whole, _)| is_below(whole, uri))
+            .flat_map(|(_, keys)| keys)
+            .copied()
+            .collect();
         match wholes.is_empty() {
             true => members.subscribers.values().flatten().copied().collect(),
             false => wholes,

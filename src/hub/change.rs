@@ -135,10 +135,7 @@ impl Hub {
         self.publish();
         // Its lists may differ from what clients know. A session that keeps its process hears of it when it moves.
         if let Some(profile) = before.serving.profile.load_full().filter(|_| before.isolation() == Isolation::Shared) {
-            let sessions = before.audience.all();
-            // A listener finds out by itself that its process has changed.
-            let told = sessions.iter().filter(|session| session.transport != session::Transport::Stateless);
-            told.for_each(|session| session.announce_new_lists(&profile));
+            before.audience.announce_new_lists(&profile);
         }
         self.retire(name, number, old, drain, true, "was replaced by a changed configuration");
         tracing::info!(upstream = %name, "the new definition serves");

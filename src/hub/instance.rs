@@ -10,7 +10,7 @@ use crate::{
         Bridged,
         feed::{Feed, Hear},
         handshake::{Greeting, HandshakeError, Met, meet},
-        older::Introduction,
+        older::own_params,
     },
     config::{Name, UpstreamConfig},
     link::{
@@ -177,7 +177,7 @@ pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
     let bridged = Bridged { connection, profile: Arc::new(profile), feed };
     // The newer revision has no `ping`.
     let sign = match bridged.profile.is_modern() {
-        true => ("server/discover", Introduction::of_hub().put_on(None, None)),
+        true => ("server/discover", own_params(None)),
         false => ("ping", None),
     };
     Ok(Started::Ready(Arc::new(bridged), Instance { process, watch, sign }))

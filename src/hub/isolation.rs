@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    audience::Wish,
+    audience::{Level, Wish},
     engine::Engine,
     lifecycle::{Effect, Event, Lifecycle},
     routes::Route,
@@ -22,9 +22,6 @@ use crate::{
     bridge::{Bridged, Offer},
     config::{Isolation, Name},
 };
-
-/// Longest wait for the answers that bring a new process up to date.
-const REPLAY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A connection for one call (or one batch).
 pub enum Seat {
@@ -130,7 +127,7 @@ async fn own(route: &Route, session: &Arc<Session>) -> Result<Arc<Bridged>, Unav
         // That was found out just now: it is everybody's.
         return Ok(bridged);
     }
-    bring_up_to_date(&bridged, session).await;
+    bridged.bring_up_to_date(session.level().map(Level::as_str), session.subscriptions().into_iter().collect()).await;
     session.own.store(Some(bridged.clone()));
     // A DELETE may have come in between.
     if session.ended.is_cancelled() {
@@ -155,22 +152,6 @@ async fn admit(name: &Name, life: &mut Lifecycle) -> Result<(), Unavailable> {
             },
         }
         life.step(Event::Woke, Instant::now(), jitter());
-    }
-}
-
-/// Replays what the session told the process before.
-async fn bring_up_to_date(bridged: &Bridged, session: &Session) {
-    let tell = async |method: &str, params: String| {
-        let told = bridged.connection.request(method, Some(&params), REPLAY_WAIT_MAX).await;
-        if told.as_ref().map_or(true, |answer| answer.error().is_some()) {
-            tracing::warn!(method, "a new process did not take over the session's settings");
-        }
-    };
-    if let Some(level) = session.level() {
-        tell("logging/setLevel", format!(r#"{{"level":"{}"}}"#, level.as_str())).await;
-    }
-    for uri in session.subscriptions() {
-        tell("resources/subscribe", serde_json::json!({ "uri": uri }).to_string()).await;
     }
 }
 

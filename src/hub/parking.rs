@@ -20,12 +20,9 @@ use tokio::sync::mpsc;
 
 use super::dispatch::Calls;
 use crate::{
-    bridge::{Abilities, Speaks, ask::judge, content, seal::Sealer},
+    bridge::{Abilities, ask::judge, content, seal::Sealer},
     link::connection::{Ask, Event},
-    wire::{
-        Id, Message, Revision,
-        message::{self, Body},
-    },
+    wire::{Id, message},
 };
 
 /// How long sibling questions are waited for, so that they make one round.
@@ -238,15 +235,13 @@ impl Parked {
             return true;
         }
         let Some(bridged) = self.calls.bridged().cloned() else { return true };
-        let revision = match bridged.profile.speaks {
-            Speaks::Legacy(revision) => revision,
-            Speaks::Modern => Revision::LATEST,
-        };
         for (key, text) in &retry.answers {
             let Some(at) = self.open.iter().position(|(open, ..)| open == key) else { continue };
             let (_, number, _) = self.open.swap_remove(at);
-            let result = content::answer(text, revision);
-            if let Some(response) = answer(result.as_deref().unwrap_or(text)) {
+            let result = content::answer(text, bridged.profile.speaks);
+            let result = result.as_deref().unwrap_or(text);
+            // A bare result as the response the server waits for.
+            if let Some(response) = message::one(message::response(&Id::from(0), result)) {
                 bridged.connection.answer(number, &response).await;
             }
         }
@@ -283,14 +278,5 @@ impl Parked {
                 let _ = watcher.send(Outcome::Event(event)).await;
             }
         }
-    }
-}
-
-/// A bare result as the response the server waits for.
-fn answer(result: &str) -> Option<Message> {
-    let bytes: Bytes = message::response(&Id::from(0), result);
-    match message::read_upstream(bytes) {
-        Ok(Body::One(message)) => Some(message),
-        _ => None,
     }
 }

@@ -31,10 +31,7 @@ use super::{
 use crate::{
     bridge::{Abilities, Bridged, Profile, handshake::Hello, older::Introduction},
     link::connection::Caller,
-    wire::{
-        Id, Message, Revision,
-        message::{self, Body},
-    },
+    wire::{Id, Message, Revision},
 };
 
 /// Repeated `list_changed` notifications of one kind within this time become one (F29).

@@ -15,7 +15,7 @@ use super::{
     upstream::Unavailable,
 };
 use crate::{
-    bridge::{Bridged, Speaks, content},
+    bridge::{Bridged, content},
     config::Isolation,
     link::connection::Event,
     wire::{
@@ -33,8 +33,8 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
     let done = || Event::Response(message::response(id, "{}"));
     let error = |code, why: &str| Event::Response(message::error_response(Some(id), code, why, None));
     let alive = session.own.load().as_ref().is_some_and(|own| !own.connection.is_over());
-    let unknown = session.greeting().is_some() && !alive && route.serving.profile.load().is_none();
-    if unknown && is_wish(message.method()) {
+    let unknown = || session.greeting().is_some() && !alive && route.serving.profile.load().is_none();
+    if is_wish(message.method()) && unknown() {
         // How it serves is known once it runs; what is wrong with it, too.
         let _ = seat(route, session).await;
     }
@@ -155,10 +155,7 @@ pub async fn notify(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
     if message.kind() == Kind::Response {
         if let Some((bridged, number)) = message.id().and_then(|id| session.answered(id)) {
             // Before 2025-11-25 a sampled message had one block of content.
-            let plain = match (bridged.profile.speaks, message.result()) {
-                (Speaks::Legacy(revision), Some(result)) => content::answer(result, revision),
-                _ => None,
-            };
+            let plain = message.result().and_then(|result| content::answer(result, bridged.profile.speaks));
             let plain = plain.and_then(|result| message::one(message::response(message.id()?, &result)));
             bridged.connection.answer(number, plain.as_ref().unwrap_or(message)).await;
         }

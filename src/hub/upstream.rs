@@ -27,7 +27,7 @@ use super::{
     isolation::jitter,
     lifecycle::{Effect, Event, Lifecycle, Phase},
     routes::{Serving, State, UpstreamStatus},
-    session::{Session, Transport},
+    session::Session,
     tether::Tether,
 };
 use crate::{

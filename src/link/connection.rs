@@ -141,11 +141,6 @@ impl Connection {
         self.0.send(message, caller, false, events).await
     }
 
-    /// Sends a `subscriptions/listen` (2026-07-28). It is open until its reply is dropped, or a final event comes.
-    pub async fn listen(&self, message: &Message, events: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
-        self.0.listen(message, events).await
-    }
-
     /// A request of our own, and its response.
     pub async fn request(&self, method: &str, params: Option<&str>, limit: Duration) -> Result<Message, CallError> {
         self.0.request(method, params, limit).await
@@ -200,10 +195,10 @@ impl Connection {
     pub fn refuse(&self, ask: u64, code: i32, why: &str) {
         let Some(pending) = self.0.table().asks.remove(&ask) else { return };
         let refusal = message::error_response(Some(&pending.id), code, why, None);
-        match (pending.to, message::read_upstream(refusal.clone())) {
+        match (pending.to, message::one(refusal.clone())) {
             (None, _) => self.0.post(refusal),
-            (Some(to), Ok(message::Body::One(refusal))) => drop(to.try_send((ask, refusal))),
-            (Some(_), _) => {}
+            (Some(to), Some(refusal)) => drop(to.try_send((ask, refusal))),
+            (Some(_), None) => {}
         }
     }
 
@@ -250,12 +245,6 @@ impl Connection {
         self.0.why()
     }
 
-    /// Calls under way; cancelled ones do not count.
-    pub fn in_flight(&self) -> usize {
-        let table = self.0.table();
-        table.under_way()
-    }
-
     /// Is the peer still busy with anything, a cancelled call included?
     pub fn is_busy(&self) -> bool {
         !self.0.table().pending.is_empty()
@@ -279,11 +268,6 @@ impl Drop for Connection {
 }
 
 impl Inner {
-    async fn listen(self: &Arc<Self>, message: &Message, events: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
-        let nobody = Caller { key: OURSELVES, askable: false, logs: false };
-        self.send(message, nobody, true, events).await
-    }
-
     async fn send(
         self: &Arc<Self>,
         message: &Message,
@@ -343,18 +327,13 @@ impl Inner {
     ) -> Result<Message, CallError> {
         let (events, mut answers) = mpsc::channel(4);
         let bytes = message::request(&Id::from(0), method, params);
-        let Ok(message::Body::One(message)) = message::read_upstream(bytes) else {
-            return Err(CallError::Ambiguous("params"));
-        };
+        let message = message::one(bytes).ok_or(CallError::Ambiguous("params"))?;
         let ourselves = Caller { key: OURSELVES, askable: false, logs: true };
         let reply = self.send(&message, ourselves, false, &events).await?;
         let answer = async {
             loop {
                 match answers.recv().await {
-                    Some(Event::Response(bytes)) => match message::read_upstream(bytes) {
-                        Ok(message::Body::One(message)) => return Ok(message),
-                        _ => return Err(self.lost()),
-                    },
+                    Some(Event::Response(bytes)) => return message::one(bytes).ok_or_else(|| self.lost()),
                     Some(Event::Failed { error, .. }) => return Err(error),
                     Some(_) => {}
                     None => return Err(self.lost()),

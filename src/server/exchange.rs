@@ -34,8 +34,8 @@ use crate::{
     link::connection::Event,
     wire::{
         Id, Message,
-        envelope::{self, CLIENT_CAPABILITIES, MISSING_CAPABILITY, SERVER_INFO},
-        message::{self, Body, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND},
+        envelope::{self, Envelope, MISSING_CAPABILITY, SERVER_INFO},
+        message::{self, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND},
         object::Object,
     },
 };
@@ -77,6 +77,7 @@ impl Exchange {
         route: &Arc<Route>,
         session: Arc<Session>,
         message: Message,
+        envelope: &Envelope,
         level: Option<Level>,
     ) -> Result<Exchange, Refusal> {
         let profile = profile(route, &session).await?;
@@ -96,7 +97,7 @@ impl Exchange {
             profile,
             missing: None,
         };
-        exchange.task()?;
+        exchange.task(envelope)?;
         if exchange.message.method() == "tools/call" {
             super::params::check(request, route, &exchange.session, &exchange.message).await?;
         }
@@ -105,7 +106,7 @@ impl Exchange {
     }
 
     /// A task is its maker's alone, and a foreign one looks like one that never was.
-    fn task(&self) -> Result<(), Refusal> {
+    fn task(&self, envelope: &Envelope) -> Result<(), Refusal> {
         let method = self.message.method();
         if !tasks::is_method(method) {
             return Ok(());
@@ -113,9 +114,7 @@ impl Exchange {
         if !self.profile.is_modern() || !self.profile.can(&["extensions", tasks::EXTENSION]) {
             return Err(Refusal::NoMethod(format!("{method} (the upstream offers no tasks)")));
         }
-        let able = self.message.meta([CLIENT_CAPABILITIES]).ok().and_then(|[able]| able.map(|able| able.get()));
-        let able = able.and_then(|able| serde_json::from_str::<Value>(able).ok()).unwrap_or_default();
-        if !able["extensions"][tasks::EXTENSION].is_object() {
+        if !envelope.capabilities["extensions"][tasks::EXTENSION].is_object() {
             return Err(Refusal::NoTasks);
         }
         let owned = envelope::name_of(&self.message);
@@ -163,7 +162,7 @@ impl Exchange {
         };
         let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
         let request = message::request(&Id::from(0), "logging/setLevel", Some(&params));
-        let Ok(Body::One(request)) = message::read_upstream(request) else { return };
+        let Some(request) = message::one(request) else { return };
         if let Ok(Some(mut calls)) = dispatch::dispatch(&self.route, &self.session, vec![request]).await {
             while calls.next().await.is_some() {}
         }
@@ -246,7 +245,7 @@ impl Exchange {
     /// Progress of a parked call bears the first request's token; each retry has its own.
     fn with_own_token(&self, bytes: Bytes) -> Option<Bytes> {
         let token = self.token.as_ref()?;
-        let Ok(Body::One(progress)) = message::read_upstream(bytes) else { return None };
+        let progress = message::one(bytes)?;
         let [Some(raw)] = progress.param(["progressToken"]).ok()? else { return None };
         Some(progress.with(progress.span(raw), token.as_json()))
     }

@@ -22,7 +22,10 @@ use tokio::sync::mpsc;
 
 use super::{mcp, modern, rescue::Refusal, stream};
 use crate::{
-    bridge::{Bridged, feed::KINDS},
+    bridge::{
+        Bridged,
+        feed::{KINDS, missed},
+    },
     config::Isolation,
     hub::{
         House,
@@ -31,12 +34,7 @@ use crate::{
         routes::Route,
         session::{Listen, Session},
     },
-    wire::{
-        Id, Message,
-        envelope::SUBSCRIPTION_ID,
-        message::{self, Body},
-        object::Object,
-    },
+    wire::{Id, Message, envelope::SUBSCRIPTION_ID, message, object::Object},
 };
 
 /// Notices that may wait for a slow listener.
@@ -122,7 +120,7 @@ pub async fn serve(
     }
     let acknowledged = json!({ "notifications": honoured }).to_string();
     let acknowledged = message::notification("notifications/subscriptions/acknowledged", Some(&acknowledged));
-    listening.ready.extend(listening.stamped_bytes(acknowledged));
+    listening.ready.extend(message::one(acknowledged).and_then(|notice| stamped(&listening.id, &notice)));
     let rest = unfold(listening, |mut listening| async move { Some((listening.next().await?, listening)) });
     Ok(stream::messages(request, rest))
 }
@@ -165,7 +163,7 @@ impl Listening {
                 () = self.house.draining.cancelled() => return self.end(),
                 () = self.session.ended.cancelled() => return self.end(),
                 notice = self.notices.recv() => {
-                    if let Some(bytes) = self.stamped(&notice?) {
+                    if let Some(bytes) = stamped(&self.id, &notice?) {
                         return Some(bytes);
                     }
                 }
@@ -202,34 +200,8 @@ impl Listening {
             };
             self.bridged = seat.ok().map(|seat| seat.bridged().clone());
         }
-        let lists = self.methods.iter().map(|method| message::notification(method, None));
-        let updates = self.uris.iter().map(|uri| {
-            message::notification("notifications/resources/updated", Some(&json!({ "uri": uri }).to_string()))
-        });
-        let missed: Vec<Bytes> = lists.chain(updates).filter_map(|bytes| self.stamped_bytes(bytes)).collect();
-        self.ready.extend(missed);
-    }
-
-    fn stamped_bytes(&self, bytes: Bytes) -> Option<Bytes> {
-        match message::read_upstream(bytes) {
-            Ok(Body::One(message)) => self.stamped(&message),
-            _ => None,
-        }
-    }
-
-    /// The notice with this listener's id in its `_meta`.
-    fn stamped(&self, notice: &Message) -> Option<Bytes> {
-        let own = self.id.as_json();
-        let Some(params) = notice.params() else {
-            let params = format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{own}}}}}"#);
-            return Some(message::notification(notice.method(), Some(&params)));
-        };
-        let params = Object::read(params)?;
-        let meta = match params.get("_meta").and_then(|meta| Object::read(meta.get())) {
-            Some(meta) => meta.edit().set(SUBSCRIPTION_ID, own).apply(),
-            None => format!(r#"{{"{SUBSCRIPTION_ID}":{own}}}"#),
-        };
-        Some(notice.with_params(&params.edit().set("_meta", meta).apply()))
+        let missed = missed(self.methods.iter().map(String::as_str), &self.uris);
+        self.ready.extend(missed.filter_map(|notice| stamped(&self.id, &notice)));
     }
 }
 
@@ -249,4 +221,19 @@ impl Drop for Listening {
             join_all(orphans.iter().map(|uri| bridged.subscribe(uri, false))).await;
         });
     }
+}
+
+/// The notice with the listener's id in its `_meta`.
+fn stamped(id: &Id, notice: &Message) -> Option<Bytes> {
+    let own = id.as_json();
+    let Some(params) = notice.params() else {
+        let params = format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{own}}}}}"#);
+        return Some(message::notification(notice.method(), Some(&params)));
+    };
+    let params = Object::read(params)?;
+    let meta = match params.get("_meta").and_then(|meta| Object::read(meta.get())) {
+        Some(meta) => meta.edit().set(SUBSCRIPTION_ID, own).apply(),
+        None => format!(r#"{{"{SUBSCRIPTION_ID}":{own}}}"#),
+    };
+    Some(notice.with_params(&params.edit().set("_meta", meta).apply()))
 }

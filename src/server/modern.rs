@@ -74,7 +74,7 @@ pub async fn serve(
     if message.method() == "subscriptions/listen" {
         return listen::serve(request, house, route, &session, &message).await.map_err(refused);
     }
-    let exchange = Exchange::start(request, house, route, session, message, level).await.map_err(refused)?;
+    let exchange = Exchange::start(request, house, route, session, message, &envelope, level).await.map_err(refused)?;
     Ok(exchange.answer(request, accepts).await)
 }
 

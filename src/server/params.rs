@@ -25,20 +25,22 @@ pub async fn check(
     message: &Message,
 ) -> Result<(), Refusal> {
     let Some(name) = envelope::name_of(message) else { return Ok(()) };
-    let arguments: Value = match message.param(["arguments"]) {
-        Ok([Some(raw)]) => serde_json::from_str(raw.get()).unwrap_or_default(),
-        _ => Value::Null,
-    };
     let was_known = marks::known(route).is_some();
-    let verdict = compare(request, marks::of(route, session).await?.headers.get(&name), &arguments);
+    let verdict = compare(request, marks::of(route, session).await?.headers.get(&name), message);
     if verdict.is_err() && was_known {
-        return compare(request, marks::read(route, session).await?.headers.get(&name), &arguments);
+        return compare(request, marks::read(route, session).await?.headers.get(&name), message);
     }
     verdict
 }
 
-fn compare(request: &HttpRequest, marks: Option<&Vec<ParamHeader>>, arguments: &Value) -> Result<(), Refusal> {
-    for mark in marks.into_iter().flatten() {
+fn compare(request: &HttpRequest, marks: Option<&Vec<ParamHeader>>, message: &Message) -> Result<(), Refusal> {
+    // Few tools have any, and what others are called with need not be read.
+    let Some(marks) = marks else { return Ok(()) };
+    let arguments: Value = match message.param(["arguments"]) {
+        Ok([Some(raw)]) => serde_json::from_str(raw.get()).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    for mark in marks {
         let name = format!("mcp-param-{}", mark.name.to_ascii_lowercase());
         let mismatch = |why: &str| Refusal::Mismatch(format!("the header Mcp-Param-{} {why}", mark.name));
         let header = match request.headers().get(name.as_str()) {
@@ -48,7 +50,7 @@ fn compare(request: &HttpRequest, marks: Option<&Vec<ParamHeader>>, arguments: &
             }
             None => None,
         };
-        match (header, envelope::param_text(arguments, &mark.path)) {
+        match (header, envelope::param_text(&arguments, &mark.path)) {
             (None, None) => {}
             (None, Some(_)) => return Err(mismatch("is missing")),
             (Some(_), None) => return Err(mismatch("repeats an argument that is not there")),

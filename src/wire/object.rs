@@ -84,6 +84,22 @@ impl Edit<'_, '_> {
         self
     }
 
+    /// Takes members out of the object in `_meta`, and that with the last of them.
+    pub fn remove_meta(&mut self, names: &[&str]) -> &mut Self {
+        let Some(meta) = self.object.get("_meta").and_then(|meta| Object::read(meta.get())) else { return self };
+        let mut own = meta.edit();
+        for name in names {
+            own.remove(name);
+        }
+        if own.is_empty() {
+            return self;
+        }
+        match own.apply() {
+            empty if empty == "{}" => self.remove("_meta"),
+            rest => self.set("_meta", rest),
+        }
+    }
+
     /// Gives a member a value that is JSON already. A new member comes first.
     pub fn set(&mut self, name: &str, json: impl Into<String>) -> &mut Self {
         match self.object.members.iter().rposition(|member| member.name == name) {
@@ -133,6 +149,16 @@ impl Edit<'_, '_> {
         out.push('}');
         out
     }
+}
+
+/// A list with some of its items changed: none where it is no list, and none inside where all stay as they are.
+pub fn map_list(list: &str, change: impl Fn(&str) -> Option<String>) -> Option<Option<String>> {
+    let items: Vec<&RawValue> = serde_json::from_str(list).ok()?;
+    let new: Vec<Option<String>> = items.iter().map(|item| change(item.get())).collect();
+    Some(new.iter().any(Option::is_some).then(|| {
+        let all = items.iter().zip(&new).map(|(old, new)| new.as_deref().unwrap_or(old.get()));
+        format!("[{}]", all.collect::<Vec<_>>().join(","))
+    }))
 }
 
 #[cfg(test)]

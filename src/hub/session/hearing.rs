@@ -1,6 +1,10 @@
 //! What a session hears that belongs to none of its calls, and where.
 
 use super::*;
+use crate::{
+    bridge::feed::{KINDS, missed},
+    hub::audience::is_below,
+};
 
 impl Session {
     /// Puts a message that belongs to no call where the client reads such messages.
@@ -89,13 +93,8 @@ impl Session {
     /// Tells the client to list again, because another process answers from now on. Only what `initialize` promised
     /// it would be told (2025-11-25, server/tools).
     pub fn announce_new_lists(self: &Arc<Self>, promised: &Profile) {
-        for family in ["tools", "prompts", "resources"].into_iter().filter(|name| promised.can(&[name, "listChanged"]))
-        {
-            let bytes = message::notification(&format!("notifications/{family}/list_changed"), None);
-            if let Ok(Body::One(message)) = message::read_upstream(bytes) {
-                self.say_coalesced(&message);
-            }
-        }
+        let kinds = KINDS.iter().filter(|(_, path, _)| promised.can(path));
+        missed(kinds.map(|(.., method)| *method), &BTreeSet::new()).for_each(|notice| self.say_coalesced(&notice));
     }
 }
 
@@ -109,11 +108,7 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// A server may report a part of what was subscribed to.
     fn wants(&self, uri: &str) -> bool {
-        self.uris.iter().any(|whole| {
-            let rest = uri.strip_prefix(whole.trim_end_matches('/'));
-            uri == whole || rest.is_some_and(|rest| rest.starts_with(['/', '#', '?']))
-        })
+        self.uris.iter().any(|whole| uri == whole || is_below(whole, uri))
     }
 }

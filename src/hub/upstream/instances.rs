@@ -150,10 +150,7 @@ impl Upstream {
                 self.bring_up_to_date(bridged.clone());
                 self.spec.serving.connection.store(Some(bridged.clone()));
                 if std::mem::take(&mut self.unheard) {
-                    // A listener finds out by itself.
-                    let sessions = self.spec.audience.all().into_iter();
-                    let told = sessions.filter(|session| session.transport != Transport::Stateless);
-                    told.for_each(|session| session.announce_new_lists(&bridged.profile));
+                    self.spec.audience.announce_new_lists(&bridged.profile);
                 }
                 for connect in self.waiters.drain(..) {
                     let _ = connect.waiter.send(Ok(bridged.clone()));
@@ -171,7 +168,8 @@ impl Upstream {
     /// Tells a new shared process what the clients told the last one.
     pub(super) fn bring_up_to_date(&self, bridged: Arc<Bridged>) {
         let (level, uris) = (self.spec.audience.level(), self.spec.audience.subscribed());
-        self.spec.tasks.spawn_local(async move { replay_wishes(&bridged, level, uris).await });
+        let level = level.filter(|_| bridged.profile.can(&["logging"]));
+        self.spec.tasks.spawn_local(async move { bridged.bring_up_to_date(level.map(Level::as_str), uris).await });
     }
 
     pub(super) fn start_failed(&mut self, number: u64, error: StartError, context: &mut Context<Self>) {
@@ -260,20 +258,4 @@ fn watch_closed(mut waiter: oneshot::Sender<Outcome>, given_up: CancellationToke
         }
     });
     to
-}
-
-async fn replay_wishes(bridged: &Bridged, level: Option<Level>, uris: Vec<String>) {
-    if let Some(feed) = &bridged.feed {
-        feed.subscribe(uris, true).await;
-        return;
-    }
-    const WAIT_MAX: Duration = Duration::from_secs(10);
-    if let Some(level) = level.filter(|_| bridged.profile.can(&["logging"])) {
-        let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
-        let _ = bridged.connection.request("logging/setLevel", Some(&params), WAIT_MAX).await;
-    }
-    for uri in uris {
-        let params = serde_json::json!({ "uri": uri }).to_string();
-        let _ = bridged.connection.request("resources/subscribe", Some(&params), WAIT_MAX).await;
-    }
 }

@@ -116,7 +116,7 @@ impl Inner {
                     Some((_, span)) => message.with(span.clone(), Id::from(number).as_json()),
                     None => message.bytes().clone(),
                 };
-                let Ok(message::Body::One(message)) = message::read_upstream(text) else { return None };
+                let message = message::one(text)?;
                 let token = token.map(|(token, _)| token);
                 table.asks.insert(number, PendingAsk { id: id.clone(), token, call, method, to: None });
                 if events.try_send(Event::Ask(Ask { number, message })).is_err() {

@@ -39,9 +39,9 @@ impl ConnectionWatch {
         self.0.died.load(Ordering::Relaxed)
     }
 
+    /// Calls under way; cancelled ones do not count.
     pub fn in_flight(&self) -> usize {
-        let table = self.0.table();
-        table.under_way()
+        self.0.table().under_way()
     }
 
     /// Time since anything came from the peer.
@@ -68,9 +68,10 @@ impl ConnectionWatch {
         }
     }
 
-    /// As [`Connection::listen`].
+    /// Sends a `subscriptions/listen` (2026-07-28). It is open until its reply is dropped, or a final event comes.
     pub async fn listen(&self, message: &Message, events: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
-        self.0.listen(message, events).await
+        let nobody = Caller { key: OURSELVES, askable: false, logs: false };
+        self.0.send(message, nobody, true, events).await
     }
 
     /// Asks the peer for a sign of life, with a request that it has to answer.
@@ -90,11 +91,6 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The call is over; there is nothing left to cancel.
-    pub fn finished(&self) -> bool {
-        !self.connection.table().pending.contains_key(&self.id)
-    }
-
     /// Cancels the call with a reason other than "the client left".
     pub fn cancel(self, reason: &str) {
         self.connection.abandon(self.id, reason, self.sent && self.cancellable);

@@ -11,9 +11,7 @@ impl Exchange {
         if from.is_some_and(|profile| profile.is_modern()) {
             return self.pass_on(bytes);
         }
-        let Ok(Body::One(response)) = message::read_upstream(bytes) else {
-            return self.fail("its answer is no message");
-        };
+        let Some(response) = message::one(bytes) else { return self.fail("its answer is no message") };
         if let Some(result) = response.result() {
             return match shape::to_modern(self.message.method(), result, &self.profile.result["serverInfo"]) {
                 Some(result) => Some(Out::Final(message::response(&self.id, &result), StatusCode::OK)),
