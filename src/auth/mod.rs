@@ -39,12 +39,7 @@ impl Credentials {
     /// The server refused a request that bore these headers. Is it worth asking again, with what [`apply`] now gives?
     ///
     /// [`apply`]: Credentials::apply
-    pub async fn refused(
-        &self,
-        _sent: &HeaderMap,
-        status: StatusCode,
-        _answer: &HeaderMap,
-    ) -> Result<bool, AuthError> {
+    pub async fn refused(&self, _sent: &HeaderMap, status: StatusCode, _answer: &HeaderMap) -> Result<bool, AuthError> {
         match self {
             Credentials::None if status == StatusCode::UNAUTHORIZED => {
                 let why = "the server wants credentials (HTTP 401), and none, or others, are configured".to_owned();
