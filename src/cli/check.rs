@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::{ConfigFlag, Globals};
 use crate::config::{self, Diagnostic, Rejected, report};
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// The file to check [default: the one that `serve` would read]
     file: Option<PathBuf>,
@@ -13,6 +14,9 @@ pub struct Args {
     /// How to tell what was found
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
+
+    #[command(flatten)]
+    config: ConfigFlag,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,8 +31,9 @@ enum Format {
 
 /// 0 if the file can be used, with or without warnings; 2 if not. The report is what was asked for, so it goes to
 /// stdout.
-pub fn run(args: Args, config_flag: Option<PathBuf>, color: bool) -> u8 {
-    let flag = args.file.or(config_flag);
+pub fn run(args: Args, globals: &Globals) -> u8 {
+    let color = globals.color(std::io::stdout());
+    let flag = args.file.or_else(|| globals.file(&args.config));
     let (found, valid) = match config::find(flag.as_deref()) {
         Ok(path) => check(&path, args.format, color),
         Err(missing) => {

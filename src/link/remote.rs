@@ -43,7 +43,7 @@ use crate::{
 pub use tls::{HttpSpec, client};
 
 /// How long a peer may take to be told that its session is over.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
+const FAREWELL_MAX: Duration = Duration::from_millis(400);
 /// How long the head of the stream that belongs to no request is waited for.
 const HEARING_MAX: Duration = Duration::from_secs(2);
 
