@@ -13,13 +13,8 @@ git -C "$EXT_REPO" init -q
 git -C "$EXT_REPO" -c user.name=test -c user.email=test@localhost -c commit.gpgsign=false commit -q --allow-empty -m "the only commit"
 
 PORT=$(free_port)
-cat > "$WORK/hub.toml" <<TOML
-[hub]
-bind = ["127.0.0.1:$PORT"]
-drain_timeout = "5s"
-
-[defaults]
-env = { ${MARK%%=*} = "${MARK#*=}" }
+hub_head "$PORT" > "$WORK/hub.toml"
+cat >> "$WORK/hub.toml" <<TOML
 inherit_env = ["PATH", "HOME"]
 
 [upstreams.everything]

@@ -154,7 +154,9 @@ try {
     }
     case 'sep-2322-client-request-state':
       await Promise.all([call('test_mrtr_echo_state'), call('test_mrtr_unrelated')]);
-      for (const name of ['test_mrtr_no_state', 'test_mrtr_no_result_type']) await call(name);
+      await call('test_mrtr_no_state');
+      // The SDK is stricter than the scenario and refuses this result; the scenario only wants no second request.
+      await client.callTool({ name: 'test_mrtr_no_result_type', arguments: {} }).catch((e) => say('no result type:', short(e)));
       break;
     case 'http-custom-headers': for (const t of context.toolCalls) await call(t.name, t.arguments); break;
     case 'http-invalid-tool-headers': for (const t of tools) await call(t.name, { region: 'x' }); break;
