@@ -116,6 +116,31 @@ hub_tail() { # hub_tail [LINES]
   echo "----"
 }
 
+client_command() { # client_command CLIENT BASE [MOUNT…]: what runs it, in RUN
+  local client=$1 base=$2; shift 2
+  case $client in
+    ts1-*) RUN=("$NODE" "$DIR/js/ts1.mjs" "$base" "${client#ts1-}" "$@");;
+    ts2-*) RUN=("$NODE" "$DIR/js/ts2.mjs" "$base" "${client#ts2-}" "$@");;
+    py-*) RUN=("$DIR/py/bin/python" "$EXT/clients/py.py" "$base" "${client#py-}" "$@");;
+    inspector-*) RUN=("$NODE" "$DIR/js/inspector.mjs" "$base" "${client#inspector-}");;
+    mcp-remote-*) RUN=("$NODE" "$DIR/js/mcp-remote.mjs" "$base" "${client#mcp-remote-}");;
+    *) fail "$client - no such client; there are: $CLIENTS"; return 1;;
+  esac
+}
+
+run_client() { # run_client PREFIX CLIENT: runs RUN; its lines, with PREFIX before the client's name, are results
+  local prefix=$1 client=$2 out=$WORK/$2.out err=$WORK/$2.err began rc bad
+  began=$(date +%s)
+  HOME="$WORK/home" MCP_REMOTE_CONFIG_DIR="$WORK/home/mcp-auth" PYTHONDONTWRITEBYTECODE=1 \
+    bounded 240 "${RUN[@]}" > "$out" 2> "$err"; rc=$?
+  grep -aE '^(ok|FAIL) ' "$out" | sed -E "s,^(ok|FAIL) ,&$prefix," | tee -a "$RESULTS"
+  bad=$(grep -acE '^FAIL ' "$out"); FAILURES=$((FAILURES + bad))
+  if [ "$rc" != 0 ] && [ "$bad" = 0 ]; then fail "$prefix$client - the whole program: exit $rc"; bad=1; fi
+  grep -qaE '^ok ' "$out" || [ "$bad" != 0 ] || { fail "$prefix$client - the whole program: no check ran"; bad=1; }
+  [ "$bad" = 0 ] || { echo "---- the last lines of $client's stderr"; tail -n 25 "$err" | cut -c1-300; hub_tail 25; }
+  echo "   $prefix$client took $(($(date +%s) - began)) s"
+}
+
 end_all() {
   local rc=$?
   trap - EXIT INT TERM

@@ -71,6 +71,6 @@ pip_part py mcp==2.3.0 mcp-server-time==2026.10.19 mcp-server-git==2026.10.19
 pip_part pyproxy mcp-proxy==0.13.0
 
 # Programs with imports live where those resolve.
-cp "$HERE"/conformance/*.mjs "$HERE"/clients/*.mjs "$HERE"/remotes/*.mjs "$DIR/js/"
+cp "$HERE"/conformance/*.mjs "$HERE"/clients/*.mjs "$DIR/js/"
 cp "$HERE"/oauth/*.mjs "$DIR/oauth/"
 echo "setup: ready"
