@@ -32,13 +32,16 @@ enum Format {
 /// 0 if the file can be used, with or without warnings; 2 if not. The report is what was asked for, so it goes to
 /// stdout.
 pub fn run(args: Args, globals: &Globals) -> u8 {
-    let color = globals.color(std::io::stdout());
-    let flag = args.file.or_else(|| globals.file(&args.config));
-    let (found, valid) = match config::find(flag.as_deref()) {
-        Ok(path) => check(&path, args.format, color),
+    let file = args.file.or_else(|| globals.file(&args.config));
+    tell(file.as_deref(), args.format, globals.color(std::io::stdout()))
+}
+
+fn tell(flag: Option<&Path>, format: Format, color: bool) -> u8 {
+    let (found, valid) = match config::find(flag) {
+        Ok(path) => check(&path, format, color),
         Err(missing) => {
             let diagnostic = Diagnostic::of_file(missing.to_string());
-            (told(&[diagnostic], "", Path::new("hub.toml"), args.format, color), false)
+            (told(&[diagnostic], "", Path::new("hub.toml"), format, color), false)
         }
     };
     // A reader that closed the pipe has read enough.
@@ -84,8 +87,7 @@ mod tests {
                 std::fs::write(&path, text).unwrap();
             }
             for format in [Format::Human, Format::Json, Format::Github] {
-                let args = Args { file: None, format };
-                assert_eq!(run(args, Some(path.clone()), false), expected, "{text:?}");
+                assert_eq!(super::tell(Some(&path), format, false), expected, "{text:?}");
             }
         };
         check(None, 2);
