@@ -77,6 +77,20 @@ eras() { # eras CLIENT: the checks of eras.md
   esac
   client_command "$1" "$FIRST" python-sse && EXT_ERA_CHECKS=$most run_client remote/ "$1"
 }
+connect_ends() { # connect_ends SERVER: a host that closes our stdin is about to wait for our end
+  local began out url took
+  url=$(sed -nE "s/^\"$1\": .*\"(http.*)\"\]/\1/p" "$WORK/connect.json")
+  out=$({ printf '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",'
+    printf '"capabilities":{},"clientInfo":{"name":"host","version":"1"}}}\n'; sleep 1
+    printf '{"jsonrpc":"2.0","method":"notifications/initialized"}\n'; sleep 1; date +%s%N > "$WORK/closed"
+  } | HOME=$WORK/home timeout -k 5 15 "$HUBWARD" connect "$url" 2> "$WORK/ends.err")
+  began=$(cat "$WORK/closed") took=$((($(date +%s%N) - began) / 1000000))
+  case $out in *'"result"'*) ;; *) fail "connect $1 ends with its stdin: it did not answer"; return;; esac
+  if [ "$took" -lt 1500 ]; then ok "connect $1 ends with its stdin"
+  else fail "connect $1 ends with its stdin: $took ms after it"; tail -n 5 "$WORK/ends.err"; fi
+}
+case ${*:-$CLIENTS} in *connect*) for each in legacy filesystem modern; do connect_ends "$each"; done;; esac
+
 for client in ${*:-$CLIENTS}; do
   case $client in
     *-pinned|ts2-connect-legacy) eras "$client";;
