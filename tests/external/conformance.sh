@@ -43,7 +43,8 @@ measure() { # measure SECTION SUITE TARGET: by run-SUITE-suite.sh
     read -r got bad warns < <(sed -nE '1,5s/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) warned.*/\1 \2 \3/p' "$log")
     if [ "$fill" = fill ]; then sed 's/^/   /; 40q' "$log"; else sed 's/^/   /' "$log"; fi
     if [ -z "${got:-}" ]; then fail "$said the suite gave no score"
-    elif [ "$fill" = fill ]; then ok "$said $got of $((got + bad)), $warns warned, $took s; not compared yet, scores.toml wants $passed of $of"
+    elif [ "$fill" = fill ]; then
+      ok "$said $got of $((got + bad)), $warns warned, $took s; not compared yet, scores.toml wants $passed of $of"
     elif [ $((got + bad)) != "$of" ]; then fail "$said the suite has $((got + bad)) scenarios, scores.toml says $of"
     elif [ "$got" -lt "$passed" ]; then fail "$said $got of $of, has to be $passed"
     elif [ "$warned" != any ] && [ "$warns" -gt "$warned" ]; then fail "$said $got of $of, but $warns with warnings where $warned are accepted"

@@ -30,7 +30,9 @@ start_hub "$WORK/hub.toml" "$PORT" || exit 1
 if [ -n "$CHAIN" ]; then
   BEHIND=$BASE PORT=$(free_port)
   hub_head "$PORT" > "$WORK/front.toml"
-  for mount in legacy modern; do printf '\n[upstreams.%s]\nurl = "%s"\n' "$mount" "$BEHIND/$mount/mcp"; done >> "$WORK/front.toml"
+  for mount in legacy modern; do
+    printf '\n[upstreams.%s]\nurl = "%s"\n' "$mount" "$BEHIND/$mount/mcp" >> "$WORK/front.toml"
+  done
   start_hub "$WORK/front.toml" "$PORT" front || exit 1
 fi
 

@@ -20,7 +20,8 @@ told() { # told JAVASCRIPT: an expression over `s`, the provider's counters
 }
 refreshes() { told 's.token.refresh_token ?? 0'; }
 is() { # is WHAT GOT WANTED
-  if [ "$2" = "$3" ]; then ok "oauth - $1"; else fail "oauth - $1: $(echo "$2" | tr '\n' ' ' | cut -c1-200), has to be $3"; fi
+  if [ "$2" = "$3" ]; then ok "oauth - $1"
+  else fail "oauth - $1: $(echo "$2" | tr '\n' ' ' | cut -c1-200), has to be $3"; fi
 }
 has() { # has WHAT TEXT PART
   case $2 in *"$3"*) ok "oauth - $1";; *) fail "oauth - $1: no '$3' in: $(echo "$2" | tr '\n' ' ' | cut -c1-250)";; esac
@@ -44,7 +45,8 @@ login_url() { # login_url PATTERN FILE…: sets FOUND
 CODE_URL="$AS/auth\\?[^][:space:]\"'\`<>()]*" DEVICE_URL="$AS/device[^][:space:]\"'\`<>()]*"
 visit_login() { # visit_login WHAT PATTERN FILE…
   local what=$1; shift
-  if login_url "$@"; then is "$what" "$(browse "$FOUND" | cut -c1-3)" 200; else fail "oauth - $what: no URL was printed"; return 1; fi
+  if login_url "$@"; then is "$what" "$(browse "$FOUND" | cut -c1-3)" 200
+  else fail "oauth - $what: no URL was printed"; return 1; fi
 }
 eventually() { # eventually COMMAND…: its output once it succeeds, the last one otherwise
   local n out
@@ -60,7 +62,8 @@ SAID=("$WORK/hub.out" "$WORK/hub.log")
 has "nobody is made to wait for a login" "$(look "$BASE/guarded/mcp")" failed
 visit_login "login at the URL that the hub prints" "$CODE_URL" "${SAID[@]}"
 is "tools through the hub" "$(eventually look "$BASE/guarded/mcp")" "whoami write"
-is "the request for authorization" "$(told 's.authorize.map((a) => [a.scope, a.resource, a.state, a.method].join())[0]')" \
+is "the request for authorization" \
+  "$(told 's.authorize.map((a) => [a.scope, a.resource, a.state, a.method].join())[0]')" \
   "mcp:basic,$URL,true,S256"
 is "one registration" "$(told s.registered)" 1
 control refuse
@@ -109,14 +112,15 @@ for pid in "${pids[@]}"; do wait "$pid" && good=$((good + 1)); done
 is "$CROWD processes whose token is refused all succeed" "$good" "$CROWD"
 is "by one refresh among these" $(($(refreshes) - before)) 1
 is "no refresh token was used twice" "$(told 's.token_failed.refresh_token ?? 0')" "$failed"
-has "connect uses the same login" "$(HOME=$WORK/cli XDG_RUNTIME_DIR=$WORK/cli look -- "$HUBWARD" connect "$URL" -- whoami)" ada
+has "connect uses the same login" \
+  "$(HOME=$WORK/cli XDG_RUNTIME_DIR=$WORK/cli look -- "$HUBWARD" connect "$URL" -- whoami)" ada
 
 # 4. The registration.
 client=$(told 's.clients.at(-1)')
 has "auth client show" "$(cli auth client show "$URL" 2>&1)" "$client"
 cli auth client update "$URL" "client_name=renamed by the test" --yes > "$WORK/update.out" 2>&1
 is "auth client update" $? 0
-has "auth client show with the token that came with the update" "$(cli auth client show "$URL" 2>&1)" "renamed by the test"
+has "auth client show after the update, with its new token" "$(cli auth client show "$URL" 2>&1)" "renamed by the test"
 cli auth client delete "$URL" --yes > "$WORK/delete.out" 2>&1
 is "auth client delete" $? 0
 is "the client is gone at the server" "$(told "s.clients.includes('$client')")" false
@@ -139,5 +143,6 @@ if [ "$FAILURES" != 0 ]; then
   for each in none login status update delete device logout after; do
     echo "---- $each"; tail -n 8 "$WORK/$each.out" 2> /dev/null | cut -c1-300
   done
-  echo "---- the provider: $(curl -s -m 5 "$AS/stats" | cut -c1-1500)"; grep -av 'NOTICE\|WARNING' "$WORK/provider.log" | tail -n 12
+  echo "---- the provider: $(curl -s -m 5 "$AS/stats" | cut -c1-1500)"
+  grep -av 'NOTICE\|WARNING' "$WORK/provider.log" | tail -n 12
 fi

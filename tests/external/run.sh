@@ -17,7 +17,9 @@ part() { # part NAME SECONDS COMMAND...
   wait "$PART"; rc=$?; PART=
   TIMES="$TIMES$name $(($(date +%s) - began)) s, "
   # A part that fails without a line of its own still counts.
-  if [ "$rc" != 0 ] && [ "$(grep -c '^FAIL ' "$RESULTS")" = "$failed" ]; then echo "FAIL $name - ended with $rc" | tee -a "$RESULTS"; fi
+  if [ "$rc" != 0 ] && [ "$(grep -c '^FAIL ' "$RESULTS")" = "$failed" ]; then
+    echo "FAIL $name - ended with $rc" | tee -a "$RESULTS"
+  fi
   return "$rc"
 }
 

@@ -1,8 +1,8 @@
 // An authorization server (oidc-provider) and an MCP server that it protects, in one process and on loopback only.
 //   node provider.mjs AS_PORT MCP_PORT [opaque|jwt]      the MCP server is at http://127.0.0.1:MCP_PORT/mcp
-// Logins and consents happen by themselves: who follows the redirects, with cookies, arrives at the client's redirect URI.
-// Clients register themselves (RFC 7591) and manage that (RFC 7592, the token for it rotates); PKCE and `resource` are
-// required; refresh tokens rotate, and using one twice ends the whole grant. The MCP server asks for mcp:basic, and its
+// Logins and consents happen by themselves: who follows the redirects, with cookies, arrives where the client waits.
+// Clients register themselves (RFC 7591) and manage that (RFC 7592; the token for it rotates). PKCE and `resource` are
+// required, refresh tokens rotate, and using one twice ends the whole grant. The MCP server asks for mcp:basic, and its
 // tool `write` for mcp:write besides.
 // At the authorization server, for a script:
 //   GET  /stats                what happened so far, as JSON
@@ -15,7 +15,7 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import express from 'express';
 import { exportJWK, generateKeyPair, jwtVerify } from 'jose';
-import Provider from 'oidc-provider';
+import Provider, { errors } from 'oidc-provider';
 
 const [asPort, mcpPort] = process.argv.slice(2).map(Number), format = process.argv[4] ?? 'opaque';
 const issuer = `http://127.0.0.1:${asPort}`, resource = `http://127.0.0.1:${mcpPort}/mcp`;
@@ -38,7 +38,8 @@ const provider = new Provider(issuer, {
   issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
   interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
   findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
-  ttl: { AccessToken: () => ttl, ClientCredentials: () => ttl, RefreshToken: 86_400, Grant: 86_400, Interaction: 600, Session: 3600, DeviceCode: 300 },
+  ttl: { AccessToken: () => ttl, ClientCredentials: () => ttl, RefreshToken: 86_400, Grant: 86_400, Interaction: 600,
+    Session: 3600, DeviceCode: 300 },
   features: {
     devInteractions: { enabled: false },
     registration: { enabled: true },
@@ -53,19 +54,24 @@ const provider = new Provider(issuer, {
       defaultResource: () => undefined,
       useGrantedResource: () => true,
       getResourceServerInfo: (_ctx, indicator) => {
-        if (indicator !== resource) throw Object.assign(new Error('invalid_target'), { error: 'invalid_target', status: 400, expose: true });
-        return { scope: SCOPES, audience: resource, accessTokenTTL: ttl, accessTokenFormat: format, jwt: { sign: { alg: 'RS256' } } };
+        if (indicator !== resource) throw new errors.InvalidTarget();
+        const jwt = { sign: { alg: 'RS256' } };
+        return { scope: SCOPES, audience: resource, accessTokenTTL: ttl, accessTokenFormat: format, jwt };
       },
     },
   },
 });
 provider.on('server_error', (_ctx, e) => console.error('server_error', e));
-for (const event of ['authorization.error', 'grant.error', 'registration_create.error', 'registration_update.error', 'revocation.error'])
-  provider.on(event, (_ctx, e) => console.error(event, e.message, e.error_description ?? ''));
+const ERRORS = ['authorization', 'grant', 'registration_create', 'registration_update', 'revocation'];
+for (const what of ERRORS) {
+  provider.on(`${what}.error`, (_ctx, e) => console.error(what, e.message, e.error_description ?? ''));
+}
 
 provider.use(async (ctx, next) => {
-  if (ctx.path === '/auth') stats.authorize.push({ client_id: ctx.query.client_id, scope: ctx.query.scope, resource: ctx.query.resource,
-    state: Boolean(ctx.query.state), method: ctx.query.code_challenge_method });
+  if (ctx.path === '/auth') {
+    const { client_id, scope, resource: indicator, state, code_challenge_method: method } = ctx.query;
+    stats.authorize.push({ client_id, scope, resource: indicator, state: Boolean(state), method });
+  }
   await next();
   const ok = ctx.status < 400;
   if (ctx.path === '/token') count(ok ? stats.token : stats.token_failed, ctx.oidc?.params?.grant_type ?? 'unknown');
@@ -81,11 +87,14 @@ provider.use(async (ctx, next) => {
 async function interact(req, res) {
   const { prompt, params, session, grantId } = await provider.interactionDetails(req, res);
   if (prompt.name === 'login') return provider.interactionFinished(req, res, { login: { accountId: 'ada' } });
-  const grant = (grantId && await provider.Grant.find(grantId)) || new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+  const grant = (grantId && await provider.Grant.find(grantId))
+    || new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
   const { missingOIDCScope, missingOIDCClaims, missingResourceScopes } = prompt.details;
   if (missingOIDCScope) grant.addOIDCScope(missingOIDCScope.join(' '));
   if (missingOIDCClaims) grant.addOIDCClaims(missingOIDCClaims);
-  for (const [indicator, scopes] of Object.entries(missingResourceScopes ?? {})) grant.addResourceScope(indicator, scopes.join(' '));
+  for (const [indicator, scopes] of Object.entries(missingResourceScopes ?? {})) {
+    grant.addResourceScope(indicator, scopes.join(' '));
+  }
   const id = await grant.save();
   grants.add(id);
   return provider.interactionFinished(req, res, { consent: { grantId: id } }, { mergeWithLastSubmission: true });
@@ -97,7 +106,7 @@ async function control(url, res) {
   else if (url.pathname === '/control/refuse') for (const token of seen) refused.add(token);
   else if (url.pathname === '/control/revoke') {
     for (const id of grants) {
-      for (const model of ['AccessToken', 'RefreshToken', 'AuthorizationCode']) await provider[model].revokeByGrantId(id);
+      for (const model of ['AccessToken', 'RefreshToken']) await provider[model].revokeByGrantId(id);
       await (await provider.Grant.find(id))?.destroy();
     }
     grants.clear();
@@ -108,7 +117,7 @@ const callback = provider.callback();
 createServer((req, res) => {
   const url = new URL(req.url, issuer);
   const mishap = (e) => { console.error(e); if (!res.headersSent) res.writeHead(500).end(`${e.message}\n`); };
-  if (url.pathname === '/stats') res.setHeader('content-type', 'application/json').end(JSON.stringify(stats));
+  if (url.pathname === '/stats') res.end(JSON.stringify(stats));
   else if (url.pathname.startsWith('/control/')) control(url, res).catch(mishap);
   else if (url.pathname.startsWith('/interaction/')) interact(req, res).catch(mishap);
   else callback(req, res);
@@ -123,7 +132,7 @@ async function scopesOf(token) {
     return payload?.scope?.split(' ');
   }
   const found = await provider.AccessToken.find(token);
-  return found && !found.isExpired && found.isValid && [found.aud].flat().includes(resource) ? [...found.scopes] : undefined;
+  return found?.isValid && [found.aud].flat().includes(resource) ? [...found.scopes] : undefined;
 }
 const metadata = `http://127.0.0.1:${mcpPort}/.well-known/oauth-protected-resource/mcp`;
 function challenge(res, status, error, scope) {
@@ -132,26 +141,37 @@ function challenge(res, status, error, scope) {
 }
 function makeServer() {
   const server = new McpServer({ name: 'guarded', version: '1' });
-  server.registerTool('whoami', { description: 'needs mcp:basic' }, () => ({ content: [{ type: 'text', text: 'ada' }] }));
-  server.registerTool('write', { description: 'needs mcp:write' }, () => ({ content: [{ type: 'text', text: 'written' }] }));
+  const said = (text) => ({ content: [{ type: 'text', text }] });
+  server.registerTool('whoami', { description: 'needs mcp:basic' }, () => said('ada'));
+  server.registerTool('write', { description: 'needs mcp:write' }, () => said('written'));
   return server;
 }
 const app = express(), sessions = new Map();
-app.get('/.well-known/oauth-protected-resource/mcp', (_req, res) =>
-  res.json({ resource, authorization_servers: [issuer], scopes_supported: ['mcp:basic'], bearer_methods_supported: ['header'] }));
+const description = { resource, authorization_servers: [issuer], scopes_supported: ['mcp:basic'],
+  bearer_methods_supported: ['header'] };
+app.get('/.well-known/oauth-protected-resource/mcp', (_req, res) => res.json(description));
 app.use(express.json());
 app.all('/mcp', async (req, res) => {
   const token = /^Bearer (.+)$/i.exec(req.headers.authorization ?? '')?.[1], scopes = token && await scopesOf(token);
-  if (!scopes) { stats.mcp.unauthorized += 1; return challenge(res, 401, token ? 'invalid_token' : undefined, 'mcp:basic'); }
+  if (!scopes) {
+    stats.mcp.unauthorized += 1;
+    return challenge(res, 401, token ? 'invalid_token' : undefined, 'mcp:basic');
+  }
   const needed = req.body?.method === 'tools/call' && req.body.params?.name === 'write' ? 'mcp:write' : 'mcp:basic';
-  if (!scopes.includes(needed)) { stats.mcp.insufficient += 1; return challenge(res, 403, 'insufficient_scope', needed); }
+  if (!scopes.includes(needed)) {
+    stats.mcp.insufficient += 1;
+    return challenge(res, 403, 'insufficient_scope', needed);
+  }
   stats.mcp.served += 1;
   const id = req.headers['mcp-session-id'];
   let transport = id && sessions.get(id);
-  if (id && !transport) return res.status(404).json({ jsonrpc: '2.0', id: null, error: { code: -32001, message: 'Session not found' } });
+  const refuse = (status, code, message) =>
+    res.status(status).json({ jsonrpc: '2.0', id: null, error: { code, message } });
+  if (id && !transport) return refuse(404, -32001, 'Session not found');
   if (!transport) {
-    if (req.body?.method !== 'initialize') return res.status(400).json({ jsonrpc: '2.0', id: null, error: { code: -32000, message: 'No session' } });
-    transport = new StreamableHTTPServerTransport({ sessionIdGenerator: randomUUID, onsessioninitialized: (s) => { sessions.set(s, transport); } });
+    if (req.body?.method !== 'initialize') return refuse(400, -32000, 'No session');
+    transport = new StreamableHTTPServerTransport({ sessionIdGenerator: randomUUID,
+      onsessioninitialized: (s) => { sessions.set(s, transport); } });
     transport.onclose = () => sessions.delete(transport.sessionId);
     await makeServer().connect(transport);
   }

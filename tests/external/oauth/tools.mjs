@@ -10,7 +10,8 @@ let tool = args[1], transport;
 if (args[0] === '--') {
   const end = args.indexOf('--', 1), words = args.slice(1, end < 0 ? undefined : end);
   tool = end < 0 ? undefined : args[end + 1];
-  transport = new StdioClientTransport({ command: words[0], args: words.slice(1), env: { ...process.env }, stderr: 'inherit' });
+  const [command, ...rest] = words;
+  transport = new StdioClientTransport({ command, args: rest, env: { ...process.env }, stderr: 'inherit' });
 } else transport = new StreamableHTTPClientTransport(new URL(args[0]));
 setTimeout(() => { console.log('nothing within 20 s'); process.exit(1); }, 20_000).unref();
 const client = new Client({ name: 'look', version: '1' });
