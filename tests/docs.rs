@@ -105,7 +105,7 @@ fn the_examples_can_be_read() {
     for block in blocks("toml").into_iter().filter(|block| block.contains("[upstreams.")) {
         let (config, warnings) = read(block).unwrap_or_else(|errors| panic!("{errors:?}"));
         assert_eq!(warnings, []);
-        assert!(config.upstreams.len() > 2);
+        assert!(!config.upstreams.is_empty());
     }
     assert!(blocks("json").len() > 5);
     for block in blocks("json") {

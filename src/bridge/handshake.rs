@@ -45,6 +45,12 @@ impl Hello {
         Hello::of_hub(json!({ "roots": {}, "sampling": {}, "elicitation": {} }))
     }
 
+    /// The hub's own greeting to a server that strangers share and that answers each on a stream of its own: a question
+    /// on it is certain. Roots are not: servers keep the first answer for everybody.
+    pub fn streams() -> Hello {
+        Hello::of_hub(json!({ "sampling": {}, "elicitation": { "form": {}, "url": {} } }))
+    }
+
     fn of_hub(capabilities: Value) -> Hello {
         Hello(json!({
             "protocolVersion": Revision::LATEST.as_str(),
@@ -102,10 +108,12 @@ pub async fn meet(
     greeting: &Greeting,
     name: &str,
     limit: Duration,
+    remote: bool,
 ) -> Result<Met, HandshakeError> {
     let verdict = match greeting {
         Greeting::Legacy(hello) => return greet(connection, hello, limit).await.map(Met::Ready),
         Greeting::Modern => discover(connection, name, limit).await?,
+        Greeting::Ask if remote => probe_remote(connection, name, limit).await?,
         Greeting::Ask => probe(connection, name, limit).await?,
     };
     let asked = matches!(greeting, Greeting::Ask);
@@ -154,6 +162,19 @@ async fn probe(connection: &Connection, name: &str, limit: Duration) -> Result<V
     };
     match verdict {
         Err(CallError::Lost { .. }) => Ok(Verdict::Legacy),
+        verdict => verdict,
+    }
+}
+
+/// Finds out what a remote server speaks. Silence is an outage there, and so are refusals that say "later" or "who are
+/// you?"; any other refusal without a word of the protocol is an older server's (2026-07-28,
+/// basic/transports/streamable-http, backward compatibility).
+async fn probe_remote(connection: &Connection, name: &str, limit: Duration) -> Result<Verdict, CallError> {
+    match discover(connection, name, limit).await {
+        Err(CallError::Status { status: 400..=499, ref retry_after, .. }) if retry_after.is_none() => {
+            Ok(Verdict::Legacy)
+        }
+        Err(CallError::Odd { .. }) => Ok(Verdict::Legacy),
         verdict => verdict,
     }
 }

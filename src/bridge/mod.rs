@@ -144,6 +144,16 @@ impl Profile {
         }
     }
 
+    /// It has no way to say anything unasked, whatever it promised.
+    pub fn tells_nothing(&mut self) {
+        for family in ["tools", "prompts", "resources"] {
+            if let Some(family) = self.result["capabilities"].get_mut(family).and_then(Value::as_object_mut) {
+                family.remove("listChanged");
+                family.remove("subscribe");
+            }
+        }
+    }
+
     /// The answer to a client's `initialize`: its own revision, and only what can be delivered to it.
     pub fn answer(&self, revision: Revision, offer: Offer) -> String {
         let mut result = self.result.clone();

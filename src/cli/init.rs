@@ -103,7 +103,7 @@ mod tests {
 
         let (full, warnings) = parse(&everything(), folder, &|_| None).unwrap();
         assert_eq!(warnings, []);
-        assert_eq!(full.upstreams.len(), 2);
+        assert_eq!(full.upstreams.len(), 5);
         assert_eq!(full.hub.limits, config.hub.limits, "the examples show the defaults");
         let shown = &full.upstreams["demo"];
         let plain = &config.upstreams["demo"];

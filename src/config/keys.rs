@@ -10,11 +10,17 @@ pub(super) enum Section {
     Defaults,
     Upstream,
     Restart,
+    Auth,
+    OAuth,
+    ClientCredentials,
+    User,
+    UpstreamTls,
 }
 
 use Section::*;
 
-const SECTIONS: [Section; 6] = [Root, Hub, Limits, Log, Upstream, Restart];
+const SECTIONS: [Section; 11] =
+    [Root, Hub, Limits, Log, Upstream, Restart, Auth, OAuth, ClientCredentials, User, UpstreamTls];
 
 impl Section {
     /// What can be written here.
@@ -68,8 +74,20 @@ impl Section {
                 "strict_stdout",
                 "expose_errors",
                 "restart",
+                "url",
+                "transport",
+                "headers",
+                "forward_headers",
+                "auth",
+                "tls",
+                "proxy",
             ],
             Restart => &["max", "period", "backoff_min", "backoff_max"],
+            Auth => &["oauth", "client_credentials", "basic", "digest"],
+            OAuth => &["client_id", "client_secret", "client_metadata_url", "scopes"],
+            ClientCredentials => &["token_url", "client_id", "client_secret", "private_key", "scopes"],
+            User => &["username", "password"],
+            UpstreamTls => &["ca", "cert", "key", "verify"],
         }
     }
 
@@ -79,23 +97,10 @@ impl Section {
             Hub => &["tls", "trusted_proxies", "admin_socket", "auth"],
             Limits => &["rate"],
             Log => &["audit"],
-            Defaults | Upstream => &[
-                "url",
-                "transport",
-                "headers",
-                "forward_headers",
-                "auth",
-                "tls",
-                "proxy",
-                "log_level",
-                "stderr_file",
-                "sandbox",
-                "tools",
-                "pin_tools",
-                "extensions",
-                "allow",
-            ],
-            Root | Restart => &[],
+            Defaults | Upstream => {
+                &["log_level", "stderr_file", "sandbox", "tools", "pin_tools", "extensions", "allow"]
+            }
+            _ => &[],
         }
     }
 
@@ -109,12 +114,17 @@ impl Section {
             Defaults => "[defaults]",
             Upstream => "an upstream",
             Restart => "restart",
+            Auth => "auth",
+            OAuth => "auth.oauth",
+            ClientCredentials => "auth.client_credentials",
+            User => "basic or digest",
+            UpstreamTls => "an upstream's tls",
         }
     }
 }
 
 /// What other programs call our keys.
-const ELSEWHERE: [(&str, &str); 17] = [
+const ELSEWHERE: [(&str, &str); 20] = [
     ("mcpServers", "upstreams"),
     ("mcp_servers", "upstreams"),
     ("servers", "upstreams"),
@@ -132,6 +142,9 @@ const ELSEWHERE: [(&str, &str); 17] = [
     ("timeout", "request_timeout"),
     ("disabled", "enabled"),
     ("autostart", "start"),
+    ("serverUrl", "url"),
+    ("httpUrl", "url"),
+    ("http_headers", "headers"),
 ];
 
 /// The help line for an unknown key.

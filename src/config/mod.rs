@@ -20,6 +20,7 @@ mod keys;
 mod lint;
 mod name;
 pub mod plan;
+mod remote;
 pub mod report;
 mod upstream;
 mod value;
@@ -31,6 +32,7 @@ pub use expand::Text;
 pub use file::parse;
 pub use name::{Name, NameError};
 pub use plan::{Plan, plan};
+pub use remote::{Auth, ClientCredentials, OAuthConfig, RemoteConfig, TlsConfig, Transport};
 pub use report::{Diagnostic, Severity};
 pub use watch::{Watch, WatchError, watch};
 
@@ -188,6 +190,8 @@ pub struct UpstreamConfig {
     pub enabled: bool,
     /// `false`: a missing variable or file fails this upstream only; see `unavailable`.
     pub required: bool,
+    /// It is somewhere else, and what belongs to a command means nothing.
+    pub remote: Option<RemoteConfig>,
     /// The program: looked up in PATH, unless it holds a slash; then it is absolute.
     pub command: Text,
     pub args: Vec<Text>,
@@ -227,6 +231,7 @@ impl UpstreamConfig {
         Self {
             enabled: true,
             required: true,
+            remote: None,
             command: command.into(),
             args: Vec::new(),
             env: BTreeMap::new(),
@@ -245,6 +250,16 @@ impl UpstreamConfig {
             expose_errors: false,
             restart: Restart::default(),
             unavailable: None,
+        }
+    }
+}
+
+impl UpstreamConfig {
+    /// How often it is tried again. A server elsewhere may come back at any time.
+    pub fn patience(&self) -> Restart {
+        match self.remote {
+            Some(_) => Restart { max: usize::MAX, ..self.restart.clone() },
+            None => self.restart.clone(),
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use super::{Config, HubConfig, Name, UpstreamConfig};
+use super::{Config, HubConfig, Name, RemoteConfig, UpstreamConfig};
 
 /// What a reload will do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -126,6 +126,7 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
     let UpstreamConfig {
         enabled,
         required,
+        remote,
         command,
         args,
         env,
@@ -148,6 +149,7 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
     // What a process is made of, or how its pipes are read. Switching an upstream on or off is the same deed: one side
     // of the replacement is then no process at all.
     let process = *enabled != old.enabled
+        || asked_anew(old.remote.as_ref(), remote.as_ref())
         || *command != old.command
         || *args != old.args
         || *env != old.env
@@ -159,6 +161,7 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
         || *unavailable != old.unavailable;
     // What the hub alone looks at.
     let policy = *required != old.required
+        || *remote != old.remote
         || *start != old.start
         || *process_max != old.process_max
         || *start_timeout != old.start_timeout
@@ -177,6 +180,23 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
     }
 }
 
+/// Is another connection needed to ask as is written now?
+fn asked_anew(old: Option<&RemoteConfig>, new: Option<&RemoteConfig>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => {
+            // What is passed on of a call is looked up with each.
+            let RemoteConfig { url, transport, headers, forward_headers: _, auth, tls, proxy } = new;
+            *url != old.url
+                || *transport != old.transport
+                || *headers != old.headers
+                || *auth != old.auth
+                || *tls != old.tls
+                || *proxy != old.proxy
+        }
+        (old, new) => old.is_some() != new.is_some(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -184,7 +204,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{Bind, Era, InheritEnv, Isolation, Start, Text};
+    use super::super::{Auth, Bind, Era, InheritEnv, Isolation, OAuthConfig, Start, Text, Transport};
     use super::*;
 
     fn time() -> UpstreamConfig {
@@ -221,6 +241,29 @@ mod tests {
         check(Change::InPlace, |u| u.overlap = false);
         check(Change::InPlace, |u| u.expose_errors = true);
         check(Change::InPlace, |u| u.restart.max = 1);
+    }
+
+    #[test]
+    fn each_field_of_a_remote_upstream() {
+        let far = || {
+            let mut far = time();
+            far.remote = Some(RemoteConfig::new("https://a.example/mcp".into()));
+            far
+        };
+        assert_eq!(change(&time(), &far()), Change::Process);
+        let check = |expected: Change, alter: fn(&mut RemoteConfig)| {
+            let mut new = far();
+            alter(new.remote.as_mut().expect("it is remote"));
+            assert_eq!(change(&far(), &new), expected, "{new:?}");
+        };
+        check(Change::None, |_| ());
+        check(Change::Process, |r| r.url = "https://b.example/mcp".into());
+        check(Change::Process, |r| r.transport = Transport::Sse);
+        check(Change::Process, |r| drop(r.headers.insert("x".into(), "y".into())));
+        check(Change::Process, |r| r.auth = Auth::OAuth(OAuthConfig::default()));
+        check(Change::Process, |r| r.tls.verify = false);
+        check(Change::Process, |r| r.proxy = Some("http://p:1".into()));
+        check(Change::InPlace, |r| r.forward_headers = vec!["x-trace".into()]);
     }
 
     #[test]

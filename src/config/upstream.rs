@@ -14,6 +14,7 @@ use toml::de::DeTable;
 
 use super::expand::{Text, is_variable};
 use super::keys::{self, Section};
+use super::remote::{COMMAND_KEYS, REMOTE_KEYS, RemoteFile};
 use super::value::{Field, Reader, Zero, set};
 use super::{Era, InheritEnv, Isolation, Restart, Start, UpstreamConfig, lint};
 
@@ -39,6 +40,7 @@ pub(super) struct UpstreamFile {
     strict_stdout: Option<bool>,
     expose_errors: Option<bool>,
     restart: RestartFile,
+    remote: RemoteFile,
 }
 
 #[derive(Default, Clone)]
@@ -62,9 +64,18 @@ impl<'a> Reader<'a> {
         field: &Field<'a>,
         defaults: &UpstreamFile,
     ) -> Option<UpstreamConfig> {
-        if let (Some((key, url)), None) = (table.get_key_value("url"), table.get("command")) {
-            // One sentence says it all; each of its other keys would only say it again.
-            self.unknown(&Field::new(&field.path, key, url), Section::Upstream);
+        let first = |keys: &[&str]| keys.iter().find_map(|key| table.get_key_value(*key));
+        if let (true, Some((key, value))) = (table.contains_key("url"), first(&COMMAND_KEYS)) {
+            // Whichever of the two is meant, the keys of the other say nothing.
+            let own = Field::new(&field.path, key, value);
+            let title = format!("the upstream `{}` has a `url` and a `{}`", field.key, own.key);
+            self.found.error(own.key_span, title).help("a remote server is not started: remove one of the two");
+            return None;
+        }
+        if let (true, Some((key, value))) = (table.contains_key("command"), first(&REMOTE_KEYS)) {
+            let own = Field::new(&field.path, key, value);
+            let title = format!("`{}` is for remote upstreams, and `{}` is a command", own.key, field.key);
+            self.found.error(own.key_span, title).help("remove it, or give a `url` in place of the `command`");
             return None;
         }
         // A number may be a reference too, so it must be known beforehand whether a missing one is forgiven. What is
@@ -113,6 +124,7 @@ impl<'a> Reader<'a> {
                 "strict_stdout" => file.strict_stdout = self.switch(&field),
                 "expose_errors" => file.expose_errors = self.switch(&field),
                 "restart" => file.restart = self.restart(&field),
+                key if REMOTE_KEYS.contains(&key) => self.remote_key(&field, section, &mut file.remote),
                 _ => self.unknown(&field, section),
             }
         }
@@ -179,13 +191,23 @@ impl<'a> Reader<'a> {
 
     /// Fills the gaps and follows the references. `None` only if something was found.
     fn complete(&mut self, file: UpstreamFile, table: &DeTable<'_>, field: &Field<'a>) -> Option<UpstreamConfig> {
+        if file.remote.has_url() {
+            let remote = self.remote_complete(file.remote.clone())?;
+            let mut config = UpstreamConfig::new("", self.folder.to_path_buf());
+            config.remote = Some(remote);
+            return Some(self.supervised(config, &file, field));
+        }
         let Some(written) = &file.command else {
             // A key of the wrong type was told already, and so was a misspelt one.
-            let meant = |key: &str| key == "cmd" || keys::nearest(key, ["command"].into_iter()).is_some();
+            let meant = |key: &str| {
+                matches!(key, "cmd" | "url") || keys::nearest(key, ["command", "url"].into_iter()).is_some()
+            };
             if !table.keys().any(|key| meant(key.get_ref())) {
-                let title = format!("the upstream `{}` has no command", field.key);
+                let title = format!("the upstream `{}` has neither a command nor a url", field.key);
                 let finding = self.found.error(field.key_span.clone(), title);
-                finding.label("what should it run?").help("add command = \"…\", and args = [\"…\"] if it takes any");
+                finding
+                    .label("what should it run?")
+                    .help("add command = \"…\" and args = [\"…\"], or url = \"https://…\"");
             }
             return None;
         };
@@ -195,12 +217,12 @@ impl<'a> Reader<'a> {
             self.found.error(written.span(), title).help("name the program to run");
             return None;
         }
-        let written_args = file.args.unwrap_or_default();
+        let written_args = file.args.clone().unwrap_or_default();
         let args: Vec<Text> = written_args.iter().map(|arg| self.follow(arg)).collect();
         let placed = lint::placed(&args, &written_args);
         lint::command_line(&mut self.found, field.key, (&command, written.span()), &placed);
 
-        let cwd = file.cwd.map(|cwd| self.follow(&cwd));
+        let cwd = file.cwd.as_ref().map(|cwd| self.follow(cwd));
         let folder = self.folder;
         // A command with a slash is a path, and a path is relative to the file.
         let local = |command: String| {
@@ -211,9 +233,15 @@ impl<'a> Reader<'a> {
         let mut config = UpstreamConfig::new(command.map(local), cwd);
         config.args = args;
         config.env = file.env.iter().map(|(key, value)| (key.clone(), self.follow(value))).collect();
+        set(&mut config.inherit_env, file.inherit_env.clone());
+        set(&mut config.strict_stdout, file.strict_stdout);
+        Some(self.supervised(config, &file, field))
+    }
+
+    /// What commands and remote servers have in common.
+    fn supervised(&mut self, mut config: UpstreamConfig, file: &UpstreamFile, field: &Field<'a>) -> UpstreamConfig {
         set(&mut config.enabled, file.enabled);
         set(&mut config.required, file.required);
-        set(&mut config.inherit_env, file.inherit_env);
         set(&mut config.isolation, file.isolation);
         set(&mut config.start, file.start);
         set(&mut config.process_max, file.process_max);
@@ -223,10 +251,9 @@ impl<'a> Reader<'a> {
         set(&mut config.stop_timeout, file.stop_timeout);
         set(&mut config.overlap, file.overlap);
         set(&mut config.era, file.era);
-        set(&mut config.strict_stdout, file.strict_stdout);
         set(&mut config.expose_errors, file.expose_errors);
-        config.restart = self.restart_complete(file.restart, field);
-        Some(config)
+        config.restart = self.restart_complete(file.restart.clone(), field);
+        config
     }
 
     fn restart_complete(&mut self, file: RestartFile, field: &Field<'a>) -> Restart {
@@ -291,6 +318,7 @@ impl UpstreamFile {
                 backoff_max: self.restart.backoff_max.or(defaults.restart.backoff_max),
                 span: self.restart.span.or_else(|| defaults.restart.span.clone()),
             },
+            remote: self.remote.over(&defaults.remote),
         }
     }
 }

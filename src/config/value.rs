@@ -50,17 +50,8 @@ impl<'a> Reader<'a> {
     pub(super) fn unknown(&mut self, field: &Field<'_>, section: Section) {
         let key = field.key;
         if section.later().contains(&key) {
-            let title = if key == "url" {
-                "remote upstreams are not supported by this version".to_owned()
-            } else {
-                format!("`{key}` is not supported by this version")
-            };
-            let found = self.found.error(field.key_span.clone(), title);
-            found.label("not yet").help(if key == "url" {
-                "give a `command` that reaches it, or remove the upstream".to_owned()
-            } else {
-                format!("remove `{key}`, or use a version that has it")
-            });
+            let found = self.found.error(field.key_span.clone(), format!("`{key}` is not supported by this version"));
+            found.label("not yet").help(format!("remove `{key}`, or use a version that has it"));
         } else {
             let title = format!("unknown key `{key}` in {}", section.title());
             self.found.error(field.key_span.clone(), title).label("unknown").help(keys::help(key, section));

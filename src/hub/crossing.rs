@@ -226,7 +226,7 @@ pub fn request(
         }
     };
     match other {
-        Some(other) => Ok((Some(other), caller)),
+        Some(other) => Ok((Some(other.with_headers(request.headers().cloned())), caller)),
         None => Err(CallError::Malformed),
     }
 }

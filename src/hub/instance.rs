@@ -1,10 +1,14 @@
-//! One process of an upstream, from its start to its end.
+//! One process of an upstream, or one connection to it, from its start to its end.
 
-use std::{ffi::OsString, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::task::TaskTracker;
 
-use super::engine::Engine;
+use super::{
+    engine::Engine,
+    peer::{End, Peer},
+    remote::Far,
+};
 use crate::{
     bridge::{
         Bridged,
@@ -13,15 +17,13 @@ use crate::{
         older::own_params,
     },
     config::{Name, UpstreamConfig},
-    link::{
-        connection::{Attribution, CallError, Connection, ConnectionWatch},
-        process::{self, Exit, Process, ProcessSpec},
-    },
+    link::connection::{Attribution, CallError, Connection, ConnectionWatch},
 };
 
 /// How often a process that let a call time out is asked for a sign of life, and how long each time.
 const PROBES: u32 = 3;
 const PROBE_WAIT_MAX: Duration = Duration::from_secs(10);
+const PROBE_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait for the cause of a death during the start, which is worth more than a moment.
 const OBITUARY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Patience before each harder way of stopping a process that only had to say what it speaks.
@@ -29,9 +31,9 @@ const PROBE_STOP_MAX: Duration = Duration::from_millis(500);
 /// Lines of stderr that accompany an error.
 pub const STDERR_LINES: usize = 50;
 
-/// A process that was started and greeted.
+/// A peer that was started and greeted.
 pub struct Instance {
-    pub process: Process,
+    pub peer: Peer,
     pub watch: ConnectionWatch,
     /// What a living process answers, whatever else it does; and its parameters.
     sign: (&'static str, Option<String>),
@@ -49,46 +51,50 @@ pub struct StartError {
     pub refused: bool,
     /// It was greeted as what it is not.
     pub wrong_era: bool,
+    /// A person has to log in first.
+    pub unauthorized: bool,
 }
 
 /// Everything a start needs.
 pub struct StartSpec {
     pub name: Name,
     pub config: Arc<UpstreamConfig>,
+    /// Where it is somewhere else.
+    pub far: Option<Arc<Far>>,
     pub engine: Arc<Engine>,
     pub attribution: Attribution,
     pub greeting: Greeting,
     /// Who hears what the process says to no call in particular.
     pub hear: Hear,
-    /// Told of the process before it is greeted.
-    pub spawned: Box<dyn FnOnce(Process)>,
+    /// Told of the peer before it is greeted.
+    pub spawned: Box<dyn FnOnce(Peer)>,
     /// Owns the wait for a process that did not get ready.
     pub tasks: TaskTracker,
 }
 
-/// Ends a process whose start was given up.
+/// Ends a peer whose start was given up.
 struct StopOnDrop {
-    process: Option<Process>,
+    peer: Option<Peer>,
     tasks: TaskTracker,
     engine: Arc<Engine>,
 }
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        let Some(process) = self.process.take() else { return };
+        let Some(peer) = self.peer.take() else { return };
         let engine = self.engine.clone();
-        self.tasks.spawn_local(async move { stopped(&process, &engine).await });
+        self.tasks.spawn_local(async move { stopped(&peer, &engine).await });
     }
 }
 
-/// Stops a process and waits for its end.
-async fn stopped(process: &Process, engine: &Engine) -> Exit {
-    process.stop();
+/// Stops a peer and waits for its end.
+async fn stopped(peer: &Peer, engine: &Engine) -> End {
+    peer.stop();
     tokio::select! {
-        exit = process.exited() => exit,
+        end = peer.ended() => end,
         () = engine.at_once.cancelled() => {
-            process.kill();
-            process.exited().await
+            peer.kill();
+            peer.ended().await
         }
     }
 }
@@ -102,89 +108,112 @@ pub enum Started {
     },
 }
 
-/// Starts and greets a process. Runs on the main thread, which forks.
+/// Starts and greets a peer. Runs on the main thread, which forks.
 pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
     let config = &spec.config;
     let starts = spec.engine.starts.load_full();
-    let _permit = starts.acquire_owned().await;
+    // Reaching out costs us nothing, and may wait for long.
+    let _permit = match spec.far {
+        None => Some(starts.acquire_owned().await),
+        Some(_) => None,
+    };
     let io = spec.engine.workers.pick().await;
-    let limits = spec.engine.limits.load_full();
-    let mut process_spec = process_spec(&spec.name, config, &spec.engine, limits.message_bytes_max);
-    if matches!(spec.greeting, Greeting::Ask) {
-        // One that is thrown away has nothing to finish.
-        process_spec.stop_timeout = process_spec.stop_timeout.min(PROBE_STOP_MAX);
-    }
-    let (process, link) = process::spawn(&process_spec, &io).map_err(|error| StartError {
-        public: error.for_clients().to_owned(),
-        full: error.to_string(),
-        stderr: Vec::new(),
-        refused: false,
-        wrong_era: false,
-    })?;
-    (spec.spawned)(process.clone());
-    let mut guard =
-        StopOnDrop { process: Some(process.clone()), tasks: spec.tasks.clone(), engine: spec.engine.clone() };
+    let opened = Peer::open(&spec.name, config, spec.far.as_ref(), &spec.engine, &io, |process| {
+        if matches!(spec.greeting, Greeting::Ask) {
+            // One that is thrown away has nothing to finish.
+            process.stop_timeout = process.stop_timeout.min(PROBE_STOP_MAX);
+        }
+    });
+    let (peer, link) = opened.map_err(|error| StartError::of(error.public, error.full))?;
+    (spec.spawned)(peer.clone());
+    let mut guard = StopOnDrop { peer: Some(peer.clone()), tasks: spec.tasks.clone(), engine: spec.engine.clone() };
     let obituary = {
-        let process = process.clone();
-        async move { process.exited().await.to_string() }
+        let peer = peer.clone();
+        async move { peer.ended().await.why }
     };
     let name: Arc<str> = spec.name.as_str().into();
-    let calls_max = limits.calls_in_flight_max;
+    let calls_max = spec.engine.limits.load().calls_in_flight_max;
     let hear = spec.hear.clone();
     let unsolicited = move |message| hear(message);
     let connection = Connection::open(name.clone(), link, &io, calls_max, spec.attribution, unsolicited, obituary);
-    let greeted = meet(&connection, &spec.greeting, &name, config.start_timeout).await;
+    let greeted = meet(&connection, &spec.greeting, &name, config.start_timeout, peer.is_remote()).await;
     if let Err(HandshakeError::Call(CallError::Lost { .. })) = &greeted {
-        let _ = tokio::time::timeout(OBITUARY_WAIT_MAX, process.exited()).await;
+        let _ = tokio::time::timeout(OBITUARY_WAIT_MAX, peer.ended()).await;
     }
-    let met = greeted.map_err(|error| {
-        let why = match &error {
-            HandshakeError::Call(CallError::Lost { why, .. }) => {
-                let exit = process.exit().filter(|exit| !exit.stopped || exit.fault.is_some());
-                format!("{} before it was ready", exit.map_or_else(|| why.to_string(), |exit| exit.to_string()))
-            }
-            HandshakeError::Call(CallError::Timeout { limit, .. }) => {
-                let asked = match spec.greeting {
-                    Greeting::Legacy(_) => "`initialize`",
-                    Greeting::Modern => "`server/discover`",
-                    Greeting::Ask => "`server/discover` or `initialize`",
-                };
-                format!("did not answer {asked} within {limit:?} (start_timeout)")
-            }
-            other => other.to_string(),
-        };
-        let stderr = process.stderr_tail(STDERR_LINES);
-        let last = stderr.last().map(|line| format!("; stderr: {line}")).unwrap_or_default();
-        let shown = match config.expose_errors {
-            true => stderr.iter().rev().take(10).rev().map(|line| format!("\n{line}")).collect(),
-            false => String::new(),
-        };
-        let refused = matches!(error, HandshakeError::Refused(_));
-        let wrong_era = matches!(error, HandshakeError::NotModern | HandshakeError::NotLegacy);
-        StartError { public: format!("{why}{shown}"), full: format!("{why}{last}"), stderr, refused, wrong_era }
-    })?;
-    guard.process = None;
-    let profile = match met {
+    let met = greeted.map_err(|error| not_started(&error, &peer, &spec.greeting, config.expose_errors))?;
+    guard.peer = None;
+    if let Peer::Remote(remote, far) = &peer {
+        far.learn(remote.transport());
+    }
+    let mut profile = match met {
         Met::Ready(profile) => profile,
         Met::Again { modern } => {
             // Before the next one starts: it may hold what only one can have.
-            stopped(&process, &spec.engine).await;
+            stopped(&peer, &spec.engine).await;
             return Ok(Started::Again { modern });
         }
     };
+    if let Some(remote) = peer.remote().filter(|_| !profile.is_modern())
+        && !remote.hears().await
+    {
+        profile.tells_nothing();
+    }
     let watch = connection.watch();
-    let feed = profile.is_modern().then(|| Feed::start(watch.clone(), &profile.result["capabilities"], spec.hear, &io));
+    let modern = profile.is_modern();
+    let feed = modern.then(|| Feed::start(watch.clone(), &profile.result["capabilities"], spec.hear, &io));
     let bridged = Bridged { connection, profile: Arc::new(profile), feed };
     // The newer revision has no `ping`.
     let sign = match bridged.profile.is_modern() {
         true => ("server/discover", own_params(None)),
         false => ("ping", None),
     };
-    Ok(Started::Ready(Arc::new(bridged), Instance { process, watch, sign }))
+    Ok(Started::Ready(Arc::new(bridged), Instance { peer, watch, sign }))
+}
+
+impl StartError {
+    fn of(public: String, full: String) -> StartError {
+        StartError { public, full, stderr: Vec::new(), refused: false, wrong_era: false, unauthorized: false }
+    }
+}
+
+/// Why a peer that was started is of no use.
+fn not_started(error: &HandshakeError, peer: &Peer, greeting: &Greeting, expose_errors: bool) -> StartError {
+    let why = match error {
+        HandshakeError::Call(CallError::Lost { why, .. }) if !peer.is_remote() => {
+            let end = peer.end().filter(|end| !end.clean);
+            format!("{} before it was ready", end.map_or_else(|| why.to_string(), |end| end.why))
+        }
+        HandshakeError::Call(CallError::Timeout { limit, .. }) => {
+            let asked = match greeting {
+                Greeting::Legacy(_) => "`initialize`",
+                Greeting::Modern => "`server/discover`",
+                Greeting::Ask if peer.is_remote() => "`server/discover`",
+                Greeting::Ask => "`server/discover` or `initialize`",
+            };
+            format!("did not answer {asked} within {limit:?} (start_timeout)")
+        }
+        HandshakeError::Call(error) => error.reason(),
+        other => other.to_string(),
+    };
+    let stderr = peer.stderr_tail(STDERR_LINES);
+    let last = stderr.last().map(|line| format!("; stderr: {line}")).unwrap_or_default();
+    let visit = match error {
+        HandshakeError::Call(CallError::Unauthorized { visit: Some(visit), .. }) => format!("; log in at {visit}"),
+        _ => String::new(),
+    };
+    let shown = match expose_errors {
+        true => stderr.iter().rev().take(10).rev().map(|line| format!("\n{line}")).collect(),
+        false => String::new(),
+    };
+    let refused = matches!(error, HandshakeError::Refused(_));
+    let wrong_era = matches!(error, HandshakeError::NotModern | HandshakeError::NotLegacy);
+    let unauthorized = matches!(error, HandshakeError::Call(CallError::Unauthorized { .. }));
+    let (public, full) = (format!("{why}{shown}"), format!("{why}{last}{visit}"));
+    StartError { stderr, refused, wrong_era, unauthorized, ..StartError::of(public, full) }
 }
 
 impl Instance {
-    /// Keeps watch until the process is gone, and answers whether that was our wish, and the cause.
+    /// Keeps watch until the peer is gone, and answers whether that was our wish, and the cause.
     pub async fn keep(&self, engine: &Engine) -> (bool, String) {
         let asked = tokio::select! {
             biased;
@@ -197,16 +226,15 @@ impl Instance {
             }
             () = self.unresponsive() => {
                 self.watch.close("does not respond");
-                self.process.kill();
+                self.peer.kill();
                 false
             }
         };
-        let exit = stopped(&self.process, engine).await;
-        let why = match exit {
-            Exit { stopped: true, fault: None, .. } if !asked => {
-                "stopped responding or closed its output, and was stopped".to_owned()
-            }
-            exit => exit.to_string(),
+        let end = stopped(&self.peer, engine).await;
+        let why = match end.clean && !asked {
+            true if self.peer.is_remote() => self.watch.why().to_string(),
+            true => "stopped responding or closed its output, and was stopped".to_owned(),
+            false => end.why,
         };
         (asked, why)
     }
@@ -224,31 +252,12 @@ impl Instance {
                     break;
                 }
                 silent += 1;
+                // One that cannot be reached says so at once, and may be back in a moment.
+                tokio::time::sleep(PROBE_PAUSE).await;
             }
             if silent == PROBES {
                 return;
             }
         }
-    }
-}
-
-fn process_spec(name: &Name, config: &UpstreamConfig, engine: &Engine, message_bytes_max: usize) -> ProcessSpec {
-    let inherited =
-        std::env::vars_os().filter(|(key, _)| key.to_str().is_some_and(|key| config.inherit_env.admits(key)));
-    let own = config.env.iter().map(|(key, value)| (OsString::from(key), OsString::from(value.expose())));
-    let command = match config.command.expose() {
-        // The starter file must work before anything is installed into the PATH.
-        "hubward" => engine.executable.get().map_or_else(|| "hubward".into(), |path| path.clone().into_os_string()),
-        command => command.into(),
-    };
-    ProcessSpec {
-        name: name.as_str().to_owned(),
-        command,
-        args: config.args.iter().map(|arg| arg.expose().into()).collect(),
-        env: inherited.chain(own).collect(),
-        cwd: config.cwd.clone(),
-        stop_timeout: config.stop_timeout,
-        message_bytes_max,
-        strict_stdout: config.strict_stdout,
     }
 }

@@ -104,12 +104,11 @@ async fn own(route: &Route, session: &Arc<Session>) -> Result<Arc<Bridged>, Unav
     if let Some(own) = session.own.load_full().filter(|own| !own.connection.is_over()) {
         return Ok(own);
     }
-    let policy = &route.config.restart;
     if let Some(dead) = session.own.swap(None)
         && dead.connection.died()
     {
         let why = format!("its process {}", dead.connection.why());
-        let life = life.get_or_insert_with(|| Lifecycle::new(policy.clone()));
+        let life = life.get_or_insert_with(|| Lifecycle::new(route.config.patience()));
         life.step(Event::Lost { why, counts: true }, Instant::now(), jitter());
     }
     if let Some(life) = life.as_mut() {

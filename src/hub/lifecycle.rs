@@ -47,6 +47,8 @@ pub enum Event {
     /// A start succeeded.
     Ready,
     StartFailed(String),
+    /// A start failed for want of a login: no trouble, however often it is tried.
+    Unauthorized(String),
     /// A process that was ready ended without our asking. Does it count as trouble of the upstream?
     Lost {
         why: String,
@@ -155,6 +157,13 @@ impl Lifecycle {
                 self.starting = self.starting.saturating_sub(1);
                 self.reason = Some(why);
                 self.trouble(now, true, jitter)
+            }
+            Event::Unauthorized(why) => {
+                self.starting = self.starting.saturating_sub(1);
+                self.reason = Some(why);
+                let until = now + self.policy.backoff_min;
+                self.phase = Phase::Waiting { until, tell: true };
+                Some(Effect::WakeAt(until))
             }
             Event::Lost { why, counts } => {
                 self.running = self.running.saturating_sub(1);

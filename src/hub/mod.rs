@@ -14,6 +14,8 @@ pub mod isolation;
 pub mod lifecycle;
 pub mod marks;
 pub mod parking;
+pub mod peer;
+pub mod remote;
 pub mod replay;
 pub mod rounds;
 pub mod routes;

@@ -115,6 +115,7 @@ pub enum State {
     Ready,
     Waiting,
     Failed,
+    NeedsAuth,
     Disabled,
     Retiring,
 }
@@ -127,6 +128,7 @@ impl State {
             State::Ready => "ready",
             State::Waiting => "waiting",
             State::Failed => "failed",
+            State::NeedsAuth => "needs_auth",
             State::Disabled => "disabled",
             State::Retiring => "retiring",
         }

@@ -26,6 +26,8 @@ use super::{
     instance::{self, STDERR_LINES, StartError, StartSpec, Started},
     isolation::jitter,
     lifecycle::{Effect, Event, Lifecycle, Phase},
+    peer::Peer,
+    remote::Far,
     routes::{Serving, State, UpstreamStatus},
     session::Session,
     tether::Tether,
@@ -37,10 +39,7 @@ use crate::{
         handshake::{Greeting, Hello},
     },
     config::{Era, Isolation, Name, Start, UpstreamConfig},
-    link::{
-        connection::{Attribution, ConnectionWatch},
-        process::Process,
-    },
+    link::connection::{Attribution, ConnectionWatch},
     wire::Message as WireMessage,
 };
 
@@ -90,7 +89,7 @@ pub struct Proved {
 enum Told {
     Spawned {
         number: u64,
-        process: Process,
+        peer: Peer,
     },
     Started {
         number: u64,
@@ -151,6 +150,10 @@ pub struct Upstream {
     stderr: Vec<String>,
     /// What callers are told of the last trouble.
     public: Option<String>,
+    /// The last start failed for want of a login.
+    unauthorized: bool,
+    /// Where it is somewhere else.
+    far: Option<Arc<Far>>,
     /// Cancelled when nobody can be served any more by what is starting.
     starts: CancellationToken,
     /// Cancelled with the actor, panics included: no process survives it.
@@ -165,7 +168,7 @@ struct Running {
     session: Weak<Session>,
     /// Ends a start that nobody waits for.
     given_up: CancellationToken,
-    process: Option<Process>,
+    peer: Option<Peer>,
     ready: Option<ConnectionWatch>,
 }
 
@@ -176,8 +179,11 @@ impl Upstream {
             era => Some((era == Era::Modern, Instant::now())),
         };
         spec.serving.modern.store(spec.config.era == Era::Modern, Ordering::Relaxed);
+        let far = spec.config.remote.as_ref().map(|remote| Far::new(remote.clone(), Arc::default()));
         Upstream {
-            life: Lifecycle::new(spec.config.restart.clone()),
+            life: Lifecycle::new(spec.config.patience()),
+            far,
+            unauthorized: false,
             spec,
             instances: HashMap::new(),
             last_instance: 0,
@@ -351,9 +357,9 @@ impl Handler<Told> for Upstream {
 
     fn handle(&mut self, told: Told, context: &mut Self::Context) {
         match told {
-            Told::Spawned { number, process } => {
+            Told::Spawned { number, peer } => {
                 if let Some(running) = self.instances.get_mut(&number) {
-                    running.process = Some(process);
+                    running.peer = Some(peer);
                 }
             }
             Told::Started { number, bridged, watch } => self.started(number, bridged, watch, context),
@@ -398,7 +404,7 @@ impl Handler<Adopt> for Upstream {
     type Result = ();
 
     fn handle(&mut self, Adopt(config): Adopt, context: &mut Self::Context) {
-        self.life.set_policy(config.restart.clone());
+        self.life.set_policy(config.patience());
         self.spec.config = config;
         self.step(Event::Revive, context);
         self.serve_waiters(context);

@@ -32,7 +32,7 @@ pub use event::{Ask, CallError, Event};
 pub use watch::{ConnectionWatch, Reply};
 
 use super::{
-    Inbound, Link,
+    Inbound, Link, Outbound,
     pending::{Answer, Pending, PendingAsk, PendingState, Table, askable, leftover},
 };
 use crate::wire::{
@@ -52,7 +52,7 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     /// The upstream's name, for errors and logs.
     name: Arc<str>,
-    to: mpsc::Sender<Bytes>,
+    to: mpsc::Sender<Outbound>,
     table: Mutex<Table>,
     /// How many calls may be under way.
     calls_max: usize,
@@ -82,6 +82,8 @@ pub enum Attribution {
     OneClient,
     /// Callers are strangers: only a call that is alone can be meant.
     Strangers,
+    /// Callers are strangers, and each call has a stream of its own: what comes by none of these is about none.
+    Streams,
 }
 
 /// The caller of requests that no client sent.
@@ -148,7 +150,7 @@ impl Connection {
 
     /// Sends a notification.
     pub async fn notify(&self, bytes: Bytes) -> Result<(), CallError> {
-        self.0.to.send(bytes).await.map_err(|_| self.0.lost())
+        self.0.to.send(bytes.into()).await.map_err(|_| self.0.lost())
     }
 
     /// Cancels the calls of a caller that bear this id. Answers whether there was one.
@@ -313,7 +315,7 @@ impl Inner {
         let number = Id::from(id);
         let bytes = message.with_id(&number, token.map(|(_, span)| (span, &number)));
         // Where the queue is gone, the reader is about to tell every caller why.
-        let _ = inner.to.send(bytes).await;
+        let _ = inner.to.send(Outbound { bytes, headers: message.headers().cloned() }).await;
         reply.sent = true;
         Ok(reply)
     }
@@ -375,7 +377,7 @@ impl Inner {
 
     /// Queues a message that nobody waits for.
     fn post(&self, bytes: Bytes) {
-        if let Err(mpsc::error::TrySendError::Full(bytes)) = self.to.try_send(bytes) {
+        if let Err(mpsc::error::TrySendError::Full(bytes)) = self.to.try_send(bytes.into()) {
             // As many tasks as calls at most; each ends with the queue.
             let to = self.to.clone();
             if let Ok(runtime) = Handle::try_current() {

@@ -10,12 +10,18 @@ pub mod orphans;
 pub mod pending;
 pub mod process;
 mod pump;
+pub mod remote;
 mod stderr;
+pub mod stdio;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::wire::{Id, Message};
+use crate::wire::{
+    Id, Message,
+    message::{Headers, NotAMessage},
+};
+use connection::CallError;
 
 /// Messages that may wait in one direction of a link.
 pub const QUEUE_MAX: usize = 64;
@@ -23,15 +29,30 @@ pub const QUEUE_MAX: usize = 64;
 /// Two bounded queues of messages to one peer.
 #[derive(Debug)]
 pub struct Link {
-    /// One JSON-RPC object, or for 2025-03-26 one array, each.
-    pub to: mpsc::Sender<Bytes>,
+    pub to: mpsc::Sender<Outbound>,
     pub from: mpsc::Receiver<Inbound>,
+}
+
+/// What a peer is sent: one JSON-RPC object, or for 2025-03-26 one array.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    pub bytes: Bytes,
+    /// What came with it, and goes on where the peer is remote.
+    pub headers: Option<Headers>,
+}
+
+impl From<Bytes> for Outbound {
+    fn from(bytes: Bytes) -> Outbound {
+        Outbound { bytes, headers: None }
+    }
 }
 
 /// What a peer sent.
 #[derive(Clone, Debug)]
 pub enum Inbound {
     Message(Message),
+    /// A message that came on the stream of a request of ours, by its id: it is about that one.
+    About(u64, Message),
     /// Several messages in one array, as 2025-03-26 allows.
     Batch(Vec<Message>),
     /// A message above the limit: it was thrown away unread but for its id.
@@ -39,12 +60,18 @@ pub enum Inbound {
         id: Option<Id>,
         bytes: u64,
     },
+    /// What a client sent that is no message.
+    Unreadable(NotAMessage),
+    /// There will be no answer to a request of ours.
+    Failed(u64, CallError),
+    /// The peer could not be reached: is it still there?
+    Doubt,
 }
 
 /// The other end of a [`Link`]: what a peer sees of us.
 #[derive(Debug)]
 pub struct Peer {
-    pub from: mpsc::Receiver<Bytes>,
+    pub from: mpsc::Receiver<Outbound>,
     pub to: mpsc::Sender<Inbound>,
 }
 

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use memchr::memchr2;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -18,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Inbound, QUEUE_MAX,
+    Inbound, Outbound, QUEUE_MAX,
     process::{Control, Fault, Stdin, Stdout},
     stderr::escape,
 };
@@ -53,7 +52,7 @@ const EXCERPT_BYTES: usize = 200;
 
 /// Writes messages until their senders are gone or the child is to end, then closes stdin.
 pub(super) async fn write(
-    mut queue: mpsc::Receiver<Bytes>,
+    mut queue: mpsc::Receiver<Outbound>,
     stdin: Stdin,
     control: Arc<Control>,
     stop_timeout: Duration,
@@ -114,9 +113,9 @@ enum Unwritable {
 
 impl Writer {
     /// Writes all that waits, if it can in one go.
-    async fn write(&mut self, waiting: &mut Vec<Bytes>) -> Result<(), Unwritable> {
+    async fn write(&mut self, waiting: &mut Vec<Outbound>) -> Result<(), Unwritable> {
         self.buffer.clear();
-        for message in waiting.drain(..) {
+        for Outbound { bytes: message, .. } in waiting.drain(..) {
             let has_ends = memchr2(b'\n', b'\r', &message).is_some();
             if message.len() > LARGE_BYTES && !has_ends {
                 if !std::mem::replace(&mut self.grown, true) {

@@ -76,7 +76,8 @@ fn upstream(route: &Route) -> Value {
         "notice": serving.notice.load().as_deref(),
         "since": status.since.map(time),
         "retry_in_seconds": status.retry_in.map(|after| after.as_secs_f64()),
-        "kind": "stdio",
+        "kind": if config.remote.is_some() { "remote" } else { "stdio" },
+        "url": config.remote.as_ref().map(|remote| remote.url_shown()),
         "isolation": match config.isolation {
             Isolation::Session => "session",
             Isolation::Call => "call",

@@ -207,6 +207,12 @@ pub fn failed(id: &Id, upstream: &str, error: &CallError) -> Bytes {
         CallError::Ambiguous(_) => message::INVALID_PARAMS,
         _ => INTERNAL_ERROR,
     };
-    let data = json!({ "upstream": upstream, "retryable": error.retryable() });
+    let mut data = json!({ "upstream": upstream, "retryable": error.retryable() });
+    if let Some(status) = error.status() {
+        data["http_status"] = status.into();
+    }
+    if let Some(after) = error.retry_after() {
+        data["retryAfterMs"] = (after.as_millis() as u64).into();
+    }
     message::error_response(Some(id), code, &error.to_string(), Some(&data))
 }

@@ -195,7 +195,7 @@ fn least_level(session: &Session, bridged: &Arc<Bridged>) -> Level {
     match bridged.connection.attribution() {
         // The level was set on its own process.
         Attribution::OneClient => Level::Debug,
-        Attribution::Strangers => session.level().unwrap_or(Level::UNASKED),
+        Attribution::Strangers | Attribution::Streams => session.level().unwrap_or(Level::UNASKED),
     }
 }
 

@@ -5,7 +5,7 @@
 //! Invariant: what we forward means what we checked. Hence a member we read may not occur twice, and names
 //! are compared exactly: `Method` or `method\u0000` are unknown members, never aliases.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{Deserializer as _, MapAccess, Visitor};
@@ -102,7 +102,11 @@ pub struct Message {
     params: Option<Range<usize>>,
     result: Option<Range<usize>>,
     error: Option<Range<usize>>,
+    headers: Option<Headers>,
 }
+
+/// What came beside a message over HTTP and goes on with it, by lower-case name.
+pub type Headers = Arc<[(String, Vec<u8>)]>;
 
 /// A string inside the message; decoded only where it was written with escapes (PHP prints `tools\/call`).
 #[derive(Clone, Debug)]
@@ -222,7 +226,7 @@ impl Message {
             },
         };
         let (params, result, error) = (params.map(span), result.map(span), error.map(span));
-        Ok(Message { kind, id, method, params, result, error, bytes })
+        Ok(Message { kind, id, method, params, result, error, bytes, headers: None })
     }
 
     pub fn kind(&self) -> Kind {
@@ -244,6 +248,14 @@ impl Message {
             Text::Span(span) => self.text(span),
             Text::Decoded(text) => text,
         }
+    }
+
+    pub fn headers(&self) -> Option<&Headers> {
+        self.headers.as_ref()
+    }
+
+    pub fn with_headers(self, headers: Option<Headers>) -> Message {
+        Message { headers, ..self }
     }
 
     pub fn params(&self) -> Option<&str> {

@@ -3,6 +3,7 @@
 mod child;
 mod end;
 
+use bytes::Bytes;
 use std::{fs, os::fd::AsRawFd as _};
 
 use hubward::{
@@ -60,7 +61,7 @@ async fn f4_death_closes_the_link_after_what_was_said() {
 async fn f5_a_child_that_never_reads_is_stopped() {
     // Where the clock is paused, waiting is skipped.
     let mut child = start_on(&sh("exec sleep 300"), worker(true));
-    while child.link.to.send(vec![b' '; 10_000].into()).await.is_ok() {}
+    while child.link.to.send(Bytes::from(vec![b' '; 10_000]).into()).await.is_ok() {}
     child.link_ends().await;
     assert_eq!(child.exited().await, "was stopped: it did not read its stdin for 30 s");
 }
@@ -244,7 +245,7 @@ async fn p1_concurrent_writers() {
                     let pad = "x".repeat([0, 10, 5_000, 200_000][number % 4]);
                     let gap = ["", "\n", "\r\n"][number % 3];
                     let id = writer * MESSAGES + number;
-                    to.send(format!(r#"{{{gap}"jsonrpc":"2.0","id":{id},{gap}"result":"{pad}"}}"#).into())
+                    to.send(Bytes::from(format!(r#"{{{gap}"jsonrpc":"2.0","id":{id},{gap}"result":"{pad}"}}"#)).into())
                         .await
                         .unwrap();
                 }

@@ -1,6 +1,7 @@
 //! The processes of an upstream: what starts one, and what its start and its end mean for those who wait.
 
 use super::*;
+use crate::link::remote::Transport;
 
 impl Upstream {
     pub(super) fn spawn(&mut self, caller: Option<Connect>, context: &mut Context<Self>) {
@@ -9,6 +10,7 @@ impl Upstream {
         let session = caller.as_ref().and_then(|caller| caller.session.as_ref());
         let (greeting, attribution) = match (self.modern, self.isolation()) {
             (None, _) => (Greeting::Ask, Attribution::Strangers),
+            (Some((true, _)), _) if self.far.is_some() => (Greeting::Modern, Attribution::Streams),
             (Some((true, _)), _) => (Greeting::Modern, Attribution::Strangers),
             (_, Isolation::Session) => {
                 let greeting = session.and_then(|session| session.greeting());
@@ -16,19 +18,24 @@ impl Upstream {
                 (Greeting::Legacy(hello), Attribution::OneClient)
             }
             (_, Isolation::Call) => (Greeting::Legacy(Hello::single_calls()), Attribution::Strangers),
-            (_, Isolation::Shared) => (Greeting::Legacy(Hello::shared()), Attribution::Strangers),
+            (_, Isolation::Shared) => match self.far.as_ref().map(|far| far.transport()) {
+                Some(Transport::StreamableHttp) => (Greeting::Legacy(Hello::streams()), Attribution::Streams),
+                // Whose a question is could not be told.
+                _ => (Greeting::Legacy(Hello::shared()), Attribution::Strangers),
+            },
         };
         let address = context.address();
         let spec = StartSpec {
             name: self.spec.name.clone(),
             config: self.spec.config.clone(),
+            far: self.far.clone(),
             engine: self.spec.engine.clone(),
             attribution,
             greeting,
             hear: self.listener(session),
             spawned: Box::new({
                 let address = address.clone();
-                move |process| crate::hub::order(&address, Told::Spawned { number, process })
+                move |peer| crate::hub::order(&address, Told::Spawned { number, peer })
             }),
             tasks: self.spec.tasks.clone(),
         };
@@ -37,7 +44,7 @@ impl Upstream {
         let given_up = CancellationToken::new();
         let owner = session.map(Arc::downgrade).unwrap_or_default();
         let waiter = caller.map(|caller| watch_closed(caller.waiter, given_up.clone()));
-        let running = Running { waiter, session: owner, given_up: given_up.clone(), process: None, ready: None };
+        let running = Running { waiter, session: owner, given_up: given_up.clone(), peer: None, ready: None };
         self.instances.insert(number, running);
         tracing::info!(upstream = %self.spec.name, instance = number, "starting");
         let free = self.spec.free.clone();
@@ -80,7 +87,7 @@ impl Upstream {
                     instance.keep(&engine).await
                 }
             };
-            let stderr = instance.process.stderr_tail(STDERR_LINES);
+            let stderr = instance.peer.stderr_tail(STDERR_LINES);
             let _ = address.send(Told::Lost { number, asked, why, stderr }).await;
         });
     }
@@ -137,9 +144,10 @@ impl Upstream {
         context: &mut Context<Self>,
     ) {
         self.step(Event::Ready, context);
+        self.unauthorized = false;
         self.settle_era(Some(bridged.profile.is_modern()));
         let Some(running) = self.instances.get_mut(&number) else { return };
-        let pid = running.process.as_ref().map(Process::pid);
+        let pid = running.peer.as_ref().and_then(Peer::pid);
         tracing::info!(upstream = %self.spec.name, instance = number, pid, "ready");
         running.ready = Some(watch);
         let waiter = running.waiter.take();
@@ -179,7 +187,9 @@ impl Upstream {
         if self.spec.config.era == Era::Auto && (error.wrong_era || was_modern) {
             // It is another program by now: ask again.
             self.settle_era(None);
+            self.far.iter().for_each(|far| far.forget());
         }
+        self.unauthorized = error.unauthorized;
         let waiter = match waiter {
             // What it refused is this client's own greeting; others may be welcome.
             Some(waiter) if error.refused && self.isolation() == Isolation::Session => {
@@ -191,7 +201,8 @@ impl Upstream {
         };
         self.public = Some(error.public);
         self.stderr = error.stderr;
-        let effect = self.step(Event::StartFailed(error.full.clone()), context);
+        let event = if error.unauthorized { Event::Unauthorized } else { Event::StartFailed };
+        let effect = self.step(event(error.full.clone()), context);
         let after = match effect {
             Some(Effect::WakeAt(at)) => Some(at.saturating_duration_since(Instant::now())),
             _ => None,

@@ -10,6 +10,7 @@ impl Upstream {
             _ if self.retiring.is_some() => State::Retiring,
             _ if !config.enabled => State::Disabled,
             _ if config.unavailable.is_some() => State::Failed,
+            _ if self.wants_login().is_some() => State::NeedsAuth,
             Phase::Idle => State::Idle,
             Phase::Starting => State::Starting,
             Phase::Ready => State::Ready,
@@ -26,14 +27,16 @@ impl Upstream {
             (true, Some(missing)) => Some(missing.as_str()),
             (true, None) => self.life.reason(),
         };
+        let wants = self.wants_login().filter(|_| config.enabled);
+        let reason = wants.as_deref().or(reason);
         let ready = self.instances.values().filter(|running| running.ready.is_some());
-        let mut pids: Vec<u32> = ready.filter_map(|running| Some(running.process.as_ref()?.pid())).collect();
+        let mut pids: Vec<u32> = ready.filter_map(|running| running.peer.as_ref()?.pid()).collect();
         pids.sort_unstable();
         // A slow start says what it waits for (F27); else the last trouble is of interest.
         let newest =
-            self.instances.iter().max_by_key(|(number, _)| **number).and_then(|(_, running)| running.process.as_ref());
+            self.instances.iter().max_by_key(|(number, _)| **number).and_then(|(_, running)| running.peer.as_ref());
         let stderr = match newest {
-            Some(process) if state == State::Starting => process.stderr_tail(STDERR_LINES),
+            Some(peer) if state == State::Starting => peer.stderr_tail(STDERR_LINES),
             _ => self.stderr.clone(),
         };
         self.spec.serving.status.store(Arc::new(UpstreamStatus {
@@ -45,6 +48,15 @@ impl Upstream {
             retry_in,
             stderr,
         }));
+    }
+
+    /// Why a person has to log in, where that is all that is missing.
+    fn wants_login(&self) -> Option<String> {
+        if self.unauthorized {
+            return self.life.reason().map(str::to_owned);
+        }
+        let mut remotes = self.instances.values().filter_map(|running| running.peer.as_ref()?.remote());
+        remotes.find_map(|remote| remote.unauthorized()).map(|error| error.to_string())
     }
 
     pub(super) fn tick(&mut self, context: &mut Context<Self>) {
@@ -74,7 +86,7 @@ impl Upstream {
             }
             return;
         }
-        if *self.life.phase() == Phase::Starting {
+        if *self.life.phase() == Phase::Starting || self.far.is_some() {
             self.tell();
         }
         let idle_timeout = self.spec.config.idle_timeout;

@@ -41,6 +41,19 @@ pub enum CallError {
     Batched { name: Arc<str> },
     #[error("upstream `{name}` did not answer within {limit:?}; the call was cancelled")]
     Timeout { name: Arc<str>, limit: Duration },
+    #[error("upstream `{name}` cannot be reached: {why}")]
+    Unreachable { name: Arc<str>, why: Arc<str> },
+    #[error("upstream `{name}` answered with HTTP {status}{why}")]
+    Status { name: Arc<str>, status: u16, why: Arc<str>, retry_after: Option<Duration> },
+    #[error("upstream `{name}` wants authorization: {why}")]
+    Unauthorized {
+        name: Arc<str>,
+        why: Arc<str>,
+        /// Where a person can give it.
+        visit: Option<Arc<str>>,
+    },
+    #[error("upstream `{name}` {why}")]
+    Odd { name: Arc<str>, why: Arc<str> },
     #[error("{why}; the call to upstream `{name}` was cancelled")]
     Ended { name: Arc<str>, why: Arc<str> },
     #[error("`params` must be an object")]
@@ -52,6 +65,46 @@ pub enum CallError {
 impl CallError {
     /// May the same call be tried again as it is?
     pub fn retryable(&self) -> bool {
-        matches!(self, CallError::Lost { .. } | CallError::Overloaded { .. } | CallError::Timeout { .. })
+        match self {
+            CallError::Lost { .. }
+            | CallError::Overloaded { .. }
+            | CallError::Timeout { .. }
+            | CallError::Unreachable { .. } => true,
+            CallError::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            _ => false,
+        }
+    }
+
+    /// Was nothing heard of the peer?
+    pub fn is_silence(&self) -> bool {
+        matches!(self, CallError::Unreachable { .. } | CallError::Lost { .. })
+    }
+
+    /// The cause, where it is clear whose it is.
+    pub fn reason(&self) -> String {
+        match self {
+            CallError::Unreachable { why, .. } => format!("it cannot be reached: {why}"),
+            CallError::Status { status, why, .. } => format!("it answered with HTTP {status}{why}"),
+            CallError::Unauthorized { why, .. } => format!("it wants authorization: {why}"),
+            CallError::Odd { why, .. } | CallError::Lost { why, .. } => format!("it {why}"),
+            other => other.to_string(),
+        }
+    }
+
+    /// The status of HTTP that a remote upstream answered with.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            CallError::Status { status, .. } => Some(*status),
+            CallError::Unauthorized { .. } => Some(401),
+            _ => None,
+        }
+    }
+
+    /// When a remote upstream wants to be asked again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            CallError::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 }

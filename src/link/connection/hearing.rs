@@ -4,11 +4,18 @@ use super::*;
 
 impl Inner {
     pub(super) fn handle(&self, inbound: Inbound) {
-        self.heard.store(self.now(), Ordering::Relaxed);
+        let silence = CallError::is_silence;
+        if !matches!(&inbound, Inbound::Doubt) && !matches!(&inbound, Inbound::Failed(_, error) if silence(error)) {
+            self.heard.store(self.now(), Ordering::Relaxed);
+        }
         match inbound {
-            Inbound::Message(message) => self.route(message),
+            Inbound::Message(message) => self.route(message, None),
+            Inbound::About(id, message) => self.route(message, Some(id)),
+            Inbound::Failed(id, error) => self.fail(id, error),
+            Inbound::Unreadable(_) => self.drop_one("what is no message"),
+            Inbound::Doubt => self.suspected.notify_one(),
             Inbound::Batch(messages) if self.batches.load(Ordering::Relaxed) => {
-                messages.into_iter().for_each(|message| self.route(message));
+                messages.into_iter().for_each(|message| self.route(message, None));
             }
             Inbound::Batch(messages) => {
                 self.drop_one("a batch its revision does not have");
@@ -24,20 +31,23 @@ impl Inner {
         }
     }
 
-    pub(super) fn route(&self, message: Message) {
+    /// `about`: the call on whose stream it came.
+    pub(super) fn route(&self, message: Message, about: Option<u64>) {
         match (message.kind(), message.method()) {
             (Kind::Response, _) => self.respond(message),
             (Kind::Request, "ping") => {
                 let Some(id) = message.id() else { return };
                 self.post(message::response(id, "{}"));
             }
-            (Kind::Request, "sampling/createMessage" | "elicitation/create" | "roots/list") => self.ask(message),
+            (Kind::Request, "sampling/createMessage" | "elicitation/create" | "roots/list") => {
+                self.ask(message, about);
+            }
             (Kind::Request, method) => {
                 let why = format!("the client does not know the method {method}");
                 self.post(message::error_response(message.id(), METHOD_NOT_FOUND, &why, None));
             }
             (Kind::Notification, "notifications/progress") => self.progress(&message),
-            (Kind::Notification, "notifications/message") => match self.logger() {
+            (Kind::Notification, "notifications/message") => match self.logger(about) {
                 Some(events) => drop(events.try_send(Event::Log(message))),
                 None => (self.unsolicited)(message),
             },
@@ -94,14 +104,16 @@ impl Inner {
     }
 
     /// Finds the call a question belongs to, or refuses it. Guessing would show one client's data to another.
-    pub(super) fn ask(&self, message: Message) {
+    pub(super) fn ask(&self, message: Message, about: Option<u64>) {
         let Some(id) = message.id().cloned() else { return };
         let token = message.progress_token().ok().flatten();
         let asked = {
             let mut table = self.table();
-            let call = match self.attribution {
-                Attribution::OneClient => table.latest_askable(),
-                Attribution::Strangers => table.alone(|_, _| true).filter(|id| table.pending[id].askable),
+            let call = match (about, self.attribution) {
+                (Some(id), _) => Some(id).filter(|id| table.pending.get(id).is_some_and(|pending| pending.askable)),
+                (None, Attribution::OneClient) => table.latest_askable(),
+                (None, Attribution::Strangers) => table.alone(|_, _| true).filter(|id| table.pending[id].askable),
+                (None, Attribution::Streams) => None,
             };
             let events = call.and_then(|call| match &table.pending.get(&call)?.state {
                 PendingState::Waiting { events, .. } => Some((call, events.clone())),
@@ -153,11 +165,13 @@ impl Inner {
     }
 
     /// The queue of the one call that a log message can be about.
-    pub(super) fn logger(&self) -> Option<mpsc::Sender<Event>> {
+    pub(super) fn logger(&self, about: Option<u64>) -> Option<mpsc::Sender<Event>> {
         let table = self.table();
-        let call = match self.attribution {
-            Attribution::Strangers => table.alone(|_, pending| pending.logs),
-            Attribution::OneClient => {
+        let call = match (about, self.attribution) {
+            (Some(id), _) => Some(id).filter(|id| table.pending.get(id).is_some_and(|pending| pending.logs)),
+            (None, Attribution::Strangers) => table.alone(|_, pending| pending.logs),
+            (None, Attribution::Streams) => None,
+            (None, Attribution::OneClient) => {
                 // What a cancelled call of the same client still says is no secret from it, and one that waits for its
                 // client's answer has little to say.
                 let asks = |id| table.asks.values().any(|ask| ask.call == id);

@@ -54,6 +54,11 @@ impl ConnectionWatch {
         Duration::from_millis(self.0.now().saturating_sub(self.0.used.load(Ordering::Relaxed)))
     }
 
+    /// Why it ended or is ending.
+    pub fn why(&self) -> Arc<str> {
+        self.0.why()
+    }
+
     /// Lets the peer go; `why` is what calls in flight are told.
     pub fn close(&self, why: &str) {
         let _ = self.0.why.set(why.into());

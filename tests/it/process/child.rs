@@ -84,7 +84,7 @@ impl Child {
     }
 
     pub async fn send(&self, text: impl Into<Bytes>) {
-        self.link.to.send(text.into()).await.unwrap();
+        self.link.to.send(text.into().into()).await.unwrap();
     }
 
     pub async fn link_ends(&mut self) {

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use hubward::link::{Link, keeper, orphans, process::spawn};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
@@ -180,7 +181,7 @@ fn a_thousand_children_leave_nothing() {
         let worker = worker(false);
         let cycle = async |number: usize| {
             let (process, mut link) = spawn(&spec("cat", &[]), &worker.handle).unwrap();
-            link.to.send(r#"{"jsonrpc":"2.0","method":"ready"}"#.into()).await.unwrap();
+            link.to.send(Bytes::from(r#"{"jsonrpc":"2.0","method":"ready"}"#).into()).await.unwrap();
             assert!(timeout(PATIENCE, link.from.recv()).await.unwrap().is_some());
             match number % 3 {
                 0 => process.stop(),

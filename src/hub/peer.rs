@@ -1,0 +1,144 @@
+//! What an instance talks to: a child process, or a server somewhere else.
+
+use std::{ffi::OsString, sync::Arc};
+
+use tokio::runtime::Handle;
+
+use super::{engine::Engine, remote::Far};
+use crate::{
+    config::{Name, UpstreamConfig},
+    link::{
+        Link,
+        process::{self, Exit, Process, ProcessSpec},
+        remote::{self, Remote},
+    },
+};
+
+/// The handle to whatever is at the other end.
+#[derive(Clone)]
+pub enum Peer {
+    Process(Process),
+    Remote(Remote, Arc<Far>),
+}
+
+/// Why nothing could be started or reached for.
+pub struct NoPeer {
+    /// What a client may know.
+    pub public: String,
+    pub full: String,
+}
+
+/// How a peer came to its end.
+pub struct End {
+    pub why: String,
+    /// It was well, and ended because it was told to.
+    pub clean: bool,
+}
+
+impl Peer {
+    /// Starts a process, or reaches for a remote server. Runs on the main thread, which forks.
+    pub fn open(
+        name: &Name,
+        config: &UpstreamConfig,
+        far: Option<&Arc<Far>>,
+        engine: &Engine,
+        io: &Handle,
+        shape: impl FnOnce(&mut ProcessSpec),
+    ) -> Result<(Peer, Link), NoPeer> {
+        let message_bytes_max = engine.limits.load().message_bytes_max;
+        if let Some(far) = far {
+            let spec = far.spec(name, message_bytes_max, config.expose_errors);
+            let spec = spec.map_err(|full| NoPeer { public: "it cannot be asked as configured".into(), full })?;
+            let (remote, link) = remote::open(spec, io);
+            return Ok((Peer::Remote(remote, far.clone()), link));
+        }
+        let mut spec = process_spec(name, config, engine, message_bytes_max);
+        shape(&mut spec);
+        let started = process::spawn(&spec, io);
+        let (process, link) =
+            started.map_err(|error| NoPeer { public: error.for_clients().to_owned(), full: error.to_string() })?;
+        Ok((Peer::Process(process), link))
+    }
+
+    pub fn stop(&self) {
+        match self {
+            Peer::Process(process) => process.stop(),
+            Peer::Remote(remote, _) => remote.stop(),
+        }
+    }
+
+    pub fn kill(&self) {
+        match self {
+            Peer::Process(process) => process.kill(),
+            Peer::Remote(remote, _) => remote.stop(),
+        }
+    }
+
+    /// Resolves when it is gone.
+    pub async fn ended(&self) -> End {
+        match self {
+            Peer::Process(process) => End::of(process.exited().await),
+            Peer::Remote(remote, _) => End { why: remote.ended().await, clean: true },
+        }
+    }
+
+    /// How it ended, if it did.
+    pub fn end(&self) -> Option<End> {
+        match self {
+            Peer::Process(process) => process.exit().map(End::of),
+            Peer::Remote(..) => None,
+        }
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        match self {
+            Peer::Process(process) => Some(process.pid()),
+            Peer::Remote(..) => None,
+        }
+    }
+
+    pub fn stderr_tail(&self, lines: usize) -> Vec<String> {
+        match self {
+            Peer::Process(process) => process.stderr_tail(lines),
+            Peer::Remote(..) => Vec::new(),
+        }
+    }
+
+    pub fn remote(&self) -> Option<&Remote> {
+        match self {
+            Peer::Process(_) => None,
+            Peer::Remote(remote, _) => Some(remote),
+        }
+    }
+
+    pub fn is_remote(&self) -> bool {
+        self.remote().is_some()
+    }
+}
+
+impl End {
+    fn of(exit: Exit) -> End {
+        End { clean: exit.stopped && exit.fault.is_none(), why: exit.to_string() }
+    }
+}
+
+fn process_spec(name: &Name, config: &UpstreamConfig, engine: &Engine, message_bytes_max: usize) -> ProcessSpec {
+    let inherited =
+        std::env::vars_os().filter(|(key, _)| key.to_str().is_some_and(|key| config.inherit_env.admits(key)));
+    let own = config.env.iter().map(|(key, value)| (OsString::from(key), OsString::from(value.expose())));
+    let command = match config.command.expose() {
+        // The starter file must work before anything is installed into the PATH.
+        "hubward" => engine.executable.get().map_or_else(|| "hubward".into(), |path| path.clone().into_os_string()),
+        command => command.into(),
+    };
+    ProcessSpec {
+        name: name.as_str().to_owned(),
+        command,
+        args: config.args.iter().map(|arg| arg.expose().into()).collect(),
+        env: inherited.chain(own).collect(),
+        cwd: config.cwd.clone(),
+        stop_timeout: config.stop_timeout,
+        message_bytes_max,
+        strict_stdout: config.strict_stdout,
+    }
+}

@@ -1,0 +1,188 @@
+//! An event stream of a peer, read to the rules of WHATWG, with a largest event.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use reqwest::Response;
+use sse_stream::{Sse, SseByteStream};
+
+/// The pause before a stream that broke off is asked for again, where the peer names none,
+const RETRY: Duration = Duration::from_secs(1);
+/// and the least and the most it may name.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+type Chunks = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
+
+/// The events of one response.
+pub(super) struct Events {
+    stream: SseByteStream<Chunks>,
+    /// Bytes that were read since the last event.
+    unread: Arc<AtomicUsize>,
+    event_bytes_max: usize,
+}
+
+/// One event that says something.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    /// `message`, where the peer names no other.
+    pub kind: String,
+    pub data: String,
+}
+
+/// Where a stream stands: what is asked for when it has to be opened again.
+#[derive(Clone, Debug)]
+pub(super) struct Position {
+    pub last_id: Option<String>,
+    pub retry: Duration,
+}
+
+/// Why no further event comes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Closed,
+    Broken(String),
+    /// An event above the limit.
+    TooLong(usize),
+}
+
+impl Default for Position {
+    fn default() -> Self {
+        Position { last_id: None, retry: RETRY }
+    }
+}
+
+impl Events {
+    pub fn of(response: Response, event_bytes_max: usize) -> Events {
+        Events::read(
+            response.bytes_stream().map(|chunk| chunk.map_err(|error| std::io::Error::other(error.without_url()))),
+            event_bytes_max,
+        )
+    }
+
+    fn read(chunks: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, event_bytes_max: usize) -> Events {
+        let unread = Arc::new(AtomicUsize::new(0));
+        let counter = unread.clone();
+        let counted = chunks.map(move |chunk| {
+            let chunk = chunk?;
+            // The reader behind takes another piece only where the last held no whole event.
+            match counter.fetch_add(chunk.len(), Ordering::Relaxed) {
+                before if before > event_bytes_max => Err(std::io::ErrorKind::FileTooLarge.into()),
+                _ => Ok(chunk),
+            }
+        });
+        Events { stream: SseByteStream::new(Box::pin(counted)), unread, event_bytes_max }
+    }
+
+    /// The next event that has data; ids and pauses are kept in `position` on the way.
+    pub async fn next(&mut self, position: &mut Position) -> Result<Event, End> {
+        loop {
+            let sse = match self.stream.next().await {
+                Some(Ok(sse)) => sse,
+                Some(Err(error)) => {
+                    let unread = self.unread.load(Ordering::Relaxed);
+                    let too_long = unread > self.event_bytes_max;
+                    return Err(if too_long { End::TooLong(unread) } else { End::Broken(cause(&error)) });
+                }
+                None => return Err(End::Closed),
+            };
+            self.unread.store(0, Ordering::Relaxed);
+            let Sse { event, data, id, retry } = sse;
+            if let Some(id) = id {
+                // An empty one says that there is nothing to come back to.
+                position.last_id = Some(id).filter(|id| !id.is_empty() && !id.contains('\0'));
+            }
+            if let Some(retry) = retry {
+                position.retry = Duration::from_millis(retry).clamp(RETRY_MIN, RETRY_MAX);
+            }
+            // The first event of a stream that can be resumed has an id and no data.
+            let Some(data) = data.filter(|data| !data.is_empty()) else { continue };
+            return Ok(Event { kind: event.filter(|kind| !kind.is_empty()).unwrap_or("message".into()), data });
+        }
+    }
+}
+
+/// The cause behind an error: the layers in between only say that there was one.
+pub(super) fn cause(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(deeper) = error.source() {
+        error = deeper;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    /// What is read of a text that arrives in pieces of this size.
+    async fn read(text: &[u8], piece: usize, max: usize) -> (Vec<(String, String)>, End, Position) {
+        let pieces: Vec<_> = text.chunks(piece).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let mut events = Events::read(stream::iter(pieces), max);
+        let (mut found, mut position) = (Vec::new(), Position::default());
+        loop {
+            match events.next(&mut position).await {
+                Ok(event) => found.push((event.kind, event.data)),
+                Err(end) => return (found, end, position),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn f120_the_rules_of_event_streams_however_the_bytes_are_cut() {
+        let message = |text: &str| ("message".to_owned(), text.to_owned());
+        #[expect(clippy::type_complexity, reason = "a table")]
+        let cases: [(&[u8], Vec<(String, String)>); 9] = [
+            (b"data: a\n\ndata: b\n\n", vec![message("a"), message("b")]),
+            (b"\xef\xbb\xbfdata: a\n\n", vec![message("a")]),
+            (b"data: a\r\rdata: b\r\r", vec![message("a"), message("b")]),
+            (b"data: a\r\n\r\n", vec![message("a")]),
+            (b": only\n\n: comments\n\n", vec![]),
+            (b"event: endpoint\ndata: /m\n\n", vec![("endpoint".into(), "/m".into())]),
+            (b"data: one\ndata: two\n\n", vec![message("one\ntwo")]),
+            (b"id: 7\ndata:\n\nunknown: x\ndata:y\n\n", vec![message("y")]),
+            (b"data: cut off", vec![]),
+        ];
+        for (text, expected) in cases {
+            for piece in 1..=text.len() {
+                let (found, end, _) = read(text, piece, 1000).await;
+                assert_eq!((&found, end), (&expected, End::Closed), "{text:?} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn f120_a_pause_is_clamped_and_an_id_is_kept() {
+        for (retry, expected) in [("0", RETRY_MIN), ("1000000000000", RETRY_MAX), ("700", Duration::from_millis(700))] {
+            let text = format!("retry: {retry}\nid: e1\n\n");
+            let (_, _, position) = read(text.as_bytes(), 4, 1000).await;
+            assert_eq!((position.retry, position.last_id.as_deref()), (expected, Some("e1")));
+        }
+    }
+
+    #[tokio::test]
+    async fn f120_an_event_above_the_limit_ends_the_stream() {
+        let text = [b"data: ok\n\ndata: ".as_slice(), &[b'x'; 5000], b"\n\n"].concat();
+        let (found, end, _) = read(&text, 100, 1000).await;
+        assert_eq!(found, [("message".to_owned(), "ok".to_owned())]);
+        assert!(matches!(end, End::TooLong(bytes) if bytes > 1000), "{end:?}");
+    }
+
+    #[tokio::test]
+    async fn f119_half_an_event_is_none_and_text_that_is_not_utf8_ends_the_stream() {
+        let (found, end, _) = read(b"data: a\n\ndata: \xc3", 3, 1000).await;
+        assert_eq!((found.len(), end), (1, End::Closed));
+        let (found, end, _) = read(b"data: \xc3\x28\n\n", 3, 1000).await;
+        assert!(found.is_empty() && matches!(end, End::Broken(_)), "{end:?}");
+    }
+}
