@@ -1,5 +1,6 @@
 //! The commands: flags, one library call, an exit code.
 
+pub mod auth;
 pub mod check;
 pub mod connect;
 pub mod demo;
@@ -24,6 +25,10 @@ pub const OK: u8 = 0;
 pub const FAILED: u8 = 1;
 /// Wrong usage, or an invalid configuration.
 pub const USAGE: u8 = 2;
+/// Somebody has to log in.
+pub const LOGIN_NEEDED: u8 = 3;
+/// Whoever was asked cannot be reached.
+pub const UNREACHABLE: u8 = 4;
 
 /// Many MCP servers behind one address: each at its own URL, supervised, reloaded live.
 #[derive(Parser)]
@@ -83,6 +88,8 @@ enum Command {
     Proxy(proxy::Args),
     /// A remote server on our stdin and stdout, for clients that only start commands
     Connect(Box<connect::Args>),
+    /// Log in to a remote server, see what is there, log out
+    Auth(Box<auth::Args>),
     /// A small MCP server on stdin and stdout, to try things with
     Demo(demo::Args),
     /// Show the version
@@ -135,6 +142,7 @@ pub fn main() -> u8 {
         Command::Init(args) => init::run(args),
         Command::Proxy(args) => proxy::run(args, &globals),
         Command::Connect(args) => connect::run(*args, &globals),
+        Command::Auth(args) => auth::run(*args, &globals),
         Command::Demo(args) => demo::run(args),
         Command::Version(args) => version::run(args),
     }
