@@ -5,18 +5,21 @@ use std::{
     io,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix_web::dev::ServerHandle;
 
 use crate::{
-    config::{Bind, Config},
+    config::{Bind, Config, Name},
     hub::{Apply, Drain, House, Hub, HubAddress, ReloadError, Source},
-    link::{keeper::Keeper, orphans},
+    link::{Link, keeper::Keeper, orphans},
     server::{self, Front},
     shutdown::Shutdown,
 };
+
+/// How long what is under way may take when a client on stdin has gone.
+const FAREWELL_MAX: Duration = Duration::from_millis(100);
 
 /// Why a hub did not start.
 #[derive(Debug, thiserror::Error)]
@@ -139,4 +142,22 @@ impl Running {
         let _ = self.hub.send(Drain::Until(deadline)).await;
         self.front.flushed().await;
     }
+}
+
+/// Serves one upstream of a configuration to whoever is at the other end of a link, and listens nowhere. Ends with the
+/// link, or when told to.
+pub async fn serve_stdio(config: Config, name: &Name, link: Link, shutdown: Shutdown) -> Result<(), StartError> {
+    let house = House::new(&config);
+    // There are no workers: this thread does it all.
+    house.engine.workers.register();
+    let hub = Hub::start(house.clone(), config.clone(), String::new(), None);
+    hub.send(Apply(config)).await.unwrap_or(Err(ReloadError::Draining))?;
+    if let Some(route) = house.table.find(name.as_str()) {
+        tokio::select! {
+            () = server::stdio::serve(house, route, link) => {}
+            () = shutdown.soon.cancelled() => {}
+        }
+    }
+    let _ = hub.send(Drain::Until(Instant::now() + FAREWELL_MAX)).await;
+    Ok(())
 }

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::{ConfigFlag, Globals};
 use crate::config::{self, Diagnostic, Rejected, report};
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// The file to check [default: the one that `serve` would read]
     file: Option<PathBuf>,
@@ -13,6 +14,9 @@ pub struct Args {
     /// How to tell what was found
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
+
+    #[command(flatten)]
+    config: ConfigFlag,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,13 +31,17 @@ enum Format {
 
 /// 0 if the file can be used, with or without warnings; 2 if not. The report is what was asked for, so it goes to
 /// stdout.
-pub fn run(args: Args, config_flag: Option<PathBuf>, color: bool) -> u8 {
-    let flag = args.file.or(config_flag);
-    let (found, valid) = match config::find(flag.as_deref()) {
-        Ok(path) => check(&path, args.format, color),
+pub fn run(args: Args, globals: &Globals) -> u8 {
+    let file = args.file.or_else(|| globals.file(&args.config));
+    tell(file.as_deref(), args.format, globals.color(std::io::stdout()))
+}
+
+fn tell(flag: Option<&Path>, format: Format, color: bool) -> u8 {
+    let (found, valid) = match config::find(flag) {
+        Ok(path) => check(&path, format, color),
         Err(missing) => {
             let diagnostic = Diagnostic::of_file(missing.to_string());
-            (told(&[diagnostic], "", Path::new("hub.toml"), args.format, color), false)
+            (told(&[diagnostic], "", Path::new("hub.toml"), format, color), false)
         }
     };
     // A reader that closed the pipe has read enough.
@@ -79,8 +87,7 @@ mod tests {
                 std::fs::write(&path, text).unwrap();
             }
             for format in [Format::Human, Format::Json, Format::Github] {
-                let args = Args { file: None, format };
-                assert_eq!(run(args, Some(path.clone()), false), expected, "{text:?}");
+                assert_eq!(super::tell(Some(&path), format, false), expected, "{text:?}");
             }
         };
         check(None, 2);

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod check;
+pub mod connect;
 pub mod demo;
 pub mod init;
 pub mod keeper;
@@ -37,9 +38,8 @@ pub struct Cli {
 
 #[derive(clap::Args, Clone)]
 pub struct Globals {
-    /// The configuration [default: ./hub.toml, $XDG_CONFIG_HOME/hubward/hub.toml, /etc/hubward/hub.toml]
-    #[arg(short, long, global = true, value_name = "FILE", env = "HUBWARD_CONFIG")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFlag,
     /// What to log: error, warn, info, debug, trace, or a filter such as `info,hubward::link=debug`
     #[arg(long, global = true, value_name = "LEVEL", env = "HUBWARD_LOG")]
     log_level: Option<String>,
@@ -49,6 +49,14 @@ pub struct Globals {
     /// Colours on a terminal, always, or never
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
     color: Color,
+}
+
+/// Before or behind the commands that read a file.
+#[derive(clap::Args, Clone)]
+pub struct ConfigFlag {
+    /// The configuration [default: ./hub.toml, $XDG_CONFIG_HOME/hubward/hub.toml, /etc/hubward/hub.toml]
+    #[arg(short, long, value_name = "FILE", env = "HUBWARD_CONFIG")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -74,6 +82,8 @@ enum Command {
     Init(init::Args),
     /// Serve one stdio server over HTTP, without a file
     Proxy(proxy::Args),
+    /// A remote server on our stdin and stdout, for clients that only start commands
+    Connect(Box<connect::Args>),
     /// List the tools of a server: what they do, and what they take
     #[command(override_usage = usage("tools", ""))]
     Tools(ask::ServerArgs),
@@ -110,6 +120,11 @@ fn usage(verb: &str, rest: &str) -> String {
 }
 
 impl Globals {
+    /// The file that was named, before the command or behind it.
+    fn file(&self, own: &ConfigFlag) -> Option<PathBuf> {
+        own.config.clone().or_else(|| self.config.config.clone())
+    }
+
     fn color(&self, stream: impl IsTerminal) -> bool {
         match self.color {
             Color::Always => true,
@@ -146,9 +161,10 @@ pub fn main() -> u8 {
     };
     match command {
         Command::Serve(args) => serve::run(args, &globals),
-        Command::Check(args) => check::run(args, globals.config.clone(), globals.color(std::io::stdout())),
+        Command::Check(args) => check::run(args, &globals),
         Command::Init(args) => init::run(args),
         Command::Proxy(args) => proxy::run(args, &globals),
+        Command::Connect(args) => connect::run(*args, &globals),
         Command::Tools(args) => ask::of_server(args, ask::Wish::Tools, &globals),
         Command::Resources(args) => ask::of_server(args, ask::Wish::Resources, &globals),
         Command::Prompts(args) => ask::of_server(args, ask::Wish::Prompts, &globals),

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, sync::Arc};
 
-use super::{FAILED, Globals, OK, USAGE, complain, fail, not_started, say};
+use super::{ConfigFlag, FAILED, Globals, OK, USAGE, complain, fail, not_started, say};
 use crate::{
     config::{self, Bind, Config, Loaded, report},
     hub::{Reload, Source},
@@ -15,10 +15,12 @@ pub struct Args {
     /// Listen here instead of where the file says (repeatable; port 0 picks one)
     #[arg(long, value_name = "HOST:PORT")]
     bind: Vec<Bind>,
+    #[command(flatten)]
+    config: ConfigFlag,
 }
 
 pub fn run(args: Args, globals: &Globals) -> u8 {
-    let path = match config::find(globals.config.as_deref()) {
+    let path = match config::find(globals.file(&args.config).as_deref()) {
         Ok(path) => path,
         Err(error) => return fail(USAGE, error),
     };

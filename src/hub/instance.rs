@@ -112,7 +112,11 @@ pub enum Started {
 pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
     let config = &spec.config;
     let starts = spec.engine.starts.load_full();
-    let _permit = starts.acquire_owned().await;
+    // Reaching out costs us nothing, and may wait for long.
+    let _permit = match spec.far {
+        None => Some(starts.acquire_owned().await),
+        Some(_) => None,
+    };
     let io = spec.engine.workers.pick().await;
     let opened = Peer::open(&spec.name, config, spec.far.as_ref(), &spec.engine, &io, |process| {
         if matches!(spec.greeting, Greeting::Ask) {

@@ -12,11 +12,15 @@ pub mod process;
 mod pump;
 pub mod remote;
 mod stderr;
+pub mod stdio;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::wire::{Id, Message, message::Headers};
+use crate::wire::{
+    Id, Message,
+    message::{Headers, NotAMessage},
+};
 use connection::CallError;
 
 /// Messages that may wait in one direction of a link.
@@ -56,6 +60,8 @@ pub enum Inbound {
         id: Option<Id>,
         bytes: u64,
     },
+    /// What a client sent that is no message.
+    Unreadable(NotAMessage),
     /// There will be no answer to a request of ours.
     Failed(u64, CallError),
     /// The peer could not be reached: is it still there?

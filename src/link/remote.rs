@@ -40,10 +40,14 @@ use crate::{
     wire::{Id, Kind, Message, message},
 };
 
-pub use tls::{HttpSpec, client};
+pub use tls::{HttpSpec, builder, client};
 
 /// How long a peer may take to be told that its session is over.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
+const FAREWELL_MAX: Duration = Duration::from_millis(400);
+/// Exchanges at once. Calls have their own maximum; this one is for what nobody waits for.
+const TASKS_MAX: usize = 4096;
+/// Longest wait for a peer to take the end of the handshake.
+const INITIALIZED_MAX: Duration = Duration::from_secs(10);
 /// How long the head of the stream that belongs to no request is waited for.
 const HEARING_MAX: Duration = Duration::from_secs(2);
 
@@ -195,12 +199,17 @@ async fn drive(endpoint: Arc<Endpoint>, mut queue: mpsc::Receiver<Outbound>) {
             biased;
             () = control.stop.cancelled() => break,
             () = control.over.cancelled() => break,
-            outbound = queue.recv() => outbound,
             Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+            // A peer that takes its time slows its callers.
+            outbound = queue.recv(), if tasks.len() < TASKS_MAX => outbound,
         };
         let Some(outbound) = outbound else { break };
         let Some(message) = message::one(outbound.bytes) else { continue };
-        endpoint.dispatch(message.with_headers(outbound.headers), &mut tasks).await;
+        let dispatched = endpoint.dispatch(message.with_headers(outbound.headers), &mut tasks);
+        tokio::select! {
+            () = dispatched => {}
+            () = control.stop.cancelled() => break,
+        }
     }
     queue.close();
     tasks.shutdown().await;
@@ -226,18 +235,21 @@ impl Endpoint {
             (Kind::Notification, _) if message.method() == "notifications/cancelled" => {
                 let [id] = message.param(["requestId"]).unwrap_or_default();
                 let id = id.and_then(|raw| Id::read(raw.get())).and_then(|id| id.as_u64());
-                let Some(task) = id.and_then(|id| self.under_way().remove(&id)) else { return };
+                let task = id.and_then(|id| self.under_way().remove(&id));
                 if self.cancels_by_leaving() {
-                    return task.abort();
+                    return task.iter().for_each(AbortHandle::abort);
                 }
-                tasks.spawn(async move {
-                    endpoint.tell(&message).await;
-                    task.abort();
-                });
+                // Over HTTP+SSE a request is under way although its POST is over.
+                if task.is_some() || self.mailbox.get().is_some() {
+                    tasks.spawn(async move {
+                        endpoint.tell(&message).await;
+                        task.iter().for_each(AbortHandle::abort);
+                    });
+                }
             }
             // Some servers serve nothing before they have read it, so nothing may overtake it.
             (Kind::Notification, _) if message.method() == "notifications/initialized" => {
-                endpoint.tell(&message).await;
+                let _ = tokio::time::timeout(INITIALIZED_MAX, endpoint.tell(&message)).await;
                 self.stand_by(tasks);
             }
             _ => drop(tasks.spawn(async move { endpoint.tell(&message).await })),

@@ -71,8 +71,9 @@ enum Out {
 }
 
 impl Exchange {
+    /// `request`: where arguments are repeated in headers, these have to agree.
     pub async fn start(
-        request: &HttpRequest,
+        request: Option<&HttpRequest>,
         house: &Arc<House>,
         route: &Arc<Route>,
         session: Arc<Session>,
@@ -98,7 +99,7 @@ impl Exchange {
             missing: None,
         };
         exchange.task(envelope)?;
-        if exchange.message.method() == "tools/call" {
+        if let Some(request) = request.filter(|_| exchange.message.method() == "tools/call") {
             super::params::check(request, route, &exchange.session, &exchange.message).await?;
         }
         exchange.source = exchange.begin().await?;
@@ -248,6 +249,12 @@ impl Exchange {
         let progress = message::one(bytes)?;
         let [Some(raw)] = progress.param(["progressToken"]).ok()? else { return None };
         Some(progress.with(progress.span(raw), token.as_json()))
+    }
+
+    /// The next message for its client; none after the last.
+    pub async fn message(&mut self) -> Option<Bytes> {
+        let (Out::Note(bytes) | Out::Final(bytes, _)) = self.next().await?;
+        Some(bytes)
     }
 
     /// JSON where the result comes first and in time; else a stream. Dropping either cancels the call.

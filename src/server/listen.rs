@@ -14,9 +14,8 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
-use futures_util::{future::join_all, stream::unfold};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -45,7 +44,7 @@ const URIS_MAX: usize = 1000;
 const RECONNECT: Duration = Duration::from_millis(500);
 
 /// One open listen stream.
-struct Listening {
+pub struct Listening {
     house: Arc<House>,
     route: Arc<Route>,
     session: Arc<Session>,
@@ -62,13 +61,13 @@ struct Listening {
     _busy: crate::hub::session::Busy,
 }
 
-pub async fn serve(
-    request: &HttpRequest,
+/// Opens a listen stream. Dropping it ends it.
+pub async fn open(
     house: &Arc<House>,
     route: &Arc<Route>,
     session: &Arc<Session>,
     message: &Message,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<Listening, Refusal> {
     mcp::stream_room(house)?;
     let params: Value = serde_json::from_str(message.params().unwrap_or("null")).unwrap_or_default();
     let Some(filter) = params["notifications"].as_object() else {
@@ -121,8 +120,7 @@ pub async fn serve(
     let acknowledged = json!({ "notifications": honoured }).to_string();
     let acknowledged = message::notification("notifications/subscriptions/acknowledged", Some(&acknowledged));
     listening.ready.extend(message::one(acknowledged).and_then(|notice| stamped(&listening.id, &notice)));
-    let rest = unfold(listening, |mut listening| async move { Some((listening.next().await?, listening)) });
-    Ok(stream::messages(request, rest))
+    Ok(listening)
 }
 
 impl Listening {
@@ -144,7 +142,8 @@ impl Listening {
         taken
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
+    /// The next message of the stream; none after the last.
+    pub async fn next(&mut self) -> Option<Bytes> {
         loop {
             if !self.ready.is_empty() {
                 return Some(self.ready.remove(0));

@@ -10,6 +10,7 @@ pub mod params;
 pub mod path;
 pub mod rescue;
 pub mod sse;
+pub mod stdio;
 pub mod stream;
 
 use std::{

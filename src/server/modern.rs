@@ -10,9 +10,17 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use bytes::Bytes;
+use futures_util::stream::unfold;
 use serde_json::json;
 
-use super::{exchange::Exchange, guard::Accepts, listen, mcp, rescue::Refusal};
+use super::{
+    exchange::Exchange,
+    guard::Accepts,
+    listen::{self, Listening},
+    mcp,
+    rescue::Refusal,
+    stream,
+};
 use crate::{
     bridge::Profile,
     config::Isolation,
@@ -36,7 +44,16 @@ pub const PRINCIPAL: &str = "local";
 
 type Refused = (Refusal, Option<Id>);
 
-/// Serves one message that carries an envelope.
+/// What becomes of a message that stands alone.
+pub enum Begun {
+    /// A notification: there is nothing to say.
+    Taken,
+    Answer(Bytes),
+    Exchange(Box<Exchange>),
+    Listening(Box<Listening>),
+}
+
+/// Serves one message that carries an envelope, over HTTP.
 pub async fn serve(
     request: &HttpRequest,
     house: &Arc<House>,
@@ -48,34 +65,62 @@ pub async fn serve(
     let id = message.id().cloned();
     let refused = |refusal: Refusal| (refusal, id.clone());
     headers(request, &message, &envelope).map_err(refused)?;
-    if house.draining.is_cancelled() {
-        return Err(refused(Refusal::Draining));
+    let begun = begin(Some(request), house, route, message, &envelope).await.map_err(refused)?;
+    Ok(match begun {
+        Begun::Taken => HttpResponse::Accepted().finish(),
+        Begun::Answer(bytes) => answer_json(bytes, StatusCode::OK),
+        Begun::Exchange(exchange) => exchange.answer(request, accepts).await,
+        Begun::Listening(listening) => {
+            let rest = unfold(listening, |mut listening| async move { Some((listening.next().await?, listening)) });
+            stream::messages(request, rest)
+        }
+    })
+}
+
+/// Sends a message that stands alone on its way. Over stdio there is no HTTP request whose headers have to agree.
+pub async fn begin(
+    request: Option<&HttpRequest>,
+    house: &Arc<House>,
+    route: &Arc<Route>,
+    message: Message,
+    envelope: &Envelope,
+) -> Result<Begun, Refusal> {
+    if envelope.version != VERSION {
+        return Err(Refusal::ModernVersion(envelope.version.chars().take(40).collect()));
     }
-    let (Kind::Request, Some(own)) = (message.kind(), &id) else { return Ok(HttpResponse::Accepted().finish()) };
+    if house.draining.is_cancelled() {
+        return Err(Refusal::Draining);
+    }
+    let (Kind::Request, Some(id)) = (message.kind(), message.id().cloned()) else { return Ok(Begun::Taken) };
     if !is_known(message.method()) && !tasks::is_method(message.method()) {
-        return Err(refused(Refusal::NoMethod(message.method().to_owned())));
+        return Err(Refusal::NoMethod(message.method().to_owned()));
     }
     let level = match envelope.log_level.as_deref().map(Level::read) {
-        Some(None) => return Err(refused(Refusal::Envelope("the log level is none of RFC 5424".into()))),
+        Some(None) => return Err(Refusal::Envelope("the log level is none of RFC 5424".into())),
         level => level.flatten(),
     };
-    let mut session = identity(house, route, &envelope).map_err(refused)?;
+    let mut session = identity(house, route, envelope)?;
     let mut _busy = session.busy();
     if session.ended.is_cancelled() {
         // It was idle for too long this instant.
-        session = identity(house, route, &envelope).map_err(refused)?;
+        session = identity(house, route, envelope)?;
         _busy = session.busy();
     }
     session.touch();
-    if message.method() == "server/discover" {
-        let profile = profile(route, &session).await.map_err(refused)?;
-        return Ok(answer_json(message::response(own, &discovered(&profile, route.isolation())), StatusCode::OK));
+    match message.method() {
+        "server/discover" => Ok(Begun::Answer(discover(route, &session, &id).await?)),
+        "subscriptions/listen" => Ok(Begun::Listening(Box::new(listen::open(house, route, &session, &message).await?))),
+        _ => {
+            let exchange = Exchange::start(request, house, route, session, message, envelope, level).await?;
+            Ok(Begun::Exchange(Box::new(exchange)))
+        }
     }
-    if message.method() == "subscriptions/listen" {
-        return listen::serve(request, house, route, &session, &message).await.map_err(refused);
-    }
-    let exchange = Exchange::start(request, house, route, session, message, &envelope, level).await.map_err(refused)?;
-    Ok(exchange.answer(request, accepts).await)
+}
+
+/// The answer to `server/discover`.
+pub async fn discover(route: &Arc<Route>, session: &Arc<Session>, id: &Id) -> Result<Bytes, Refusal> {
+    let profile = profile(route, session).await?;
+    Ok(message::response(id, &discovered(&profile, route.isolation())))
 }
 
 /// Methods of this era. `ping`, `initialize`, `logging/setLevel` and the like are gone.
@@ -121,13 +166,11 @@ fn headers(request: &HttpRequest, message: &Message, envelope: &Envelope) -> Res
     if version.as_ref().is_some_and(|version| *version != envelope.version) {
         return Err(mismatch("MCP-Protocol-Version", "differs from the version in the body"));
     }
-    if envelope.version != VERSION {
-        return Err(Refusal::ModernVersion(envelope.version.chars().take(40).collect()));
-    }
-    if version.is_none() {
+    // One that is not spoken here has headers of its own.
+    if version.is_none() && envelope.version == VERSION {
         return Err(mismatch("MCP-Protocol-Version", "is missing"));
     }
-    if message.kind() != Kind::Request {
+    if message.kind() != Kind::Request || envelope.version != VERSION {
         return Ok(());
     }
     match header("Mcp-Method")? {

@@ -111,7 +111,7 @@ async fn try_post(
 }
 
 /// Sends messages on their way; what has its answer already is said.
-async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Message>) -> Option<Calls> {
+pub async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Message>) -> Option<Calls> {
     if let [message] = messages.as_slice()
         && message.method() == "initialize"
         && message.kind() == Kind::Request

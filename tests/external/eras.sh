@@ -2,6 +2,7 @@
 # Every SDK in every mode before a server of each era, compared with the table in eras.md: a cell that says `ok` there
 # has to pass here.
 #   eras.sh [CLIENT...]     e.g. eras.sh ts2-pinned rmcp-auto; without arguments all of CLIENTS
+#   eras.sh --chain [CLIENT...]   the same through two hubs: the second is the remote upstream of the first
 #   eras.sh --write         measures all and writes the outcomes into eras.md
 # Environment: HUBWARD, RMCP_CLIENT, HUBWARD_EXTERNAL_DIR (see setup.sh), KEEP=1 keeps the temporary folder.
 set -uo pipefail
@@ -9,17 +10,13 @@ set -uo pipefail
 CLIENTS="ts2-pinned ts2-auto ts2-legacy py-pinned py-auto py-legacy rmcp-discover rmcp-auto rmcp-initialize"
 RMCP_CLIENT=${RMCP_CLIENT:-$(dirname "$HUBWARD")/examples/rmcp_client}
 TABLE=$EXT/eras.md MEASURED=$WORK/measured
-WRITE=; [ "${1:-}" != --write ] || { WRITE=yes; shift; }
+WRITE= CHAIN=
+case ${1:-} in --write) WRITE=yes; shift;; --chain) CHAIN=yes; shift;; esac
 [ -x "$RMCP_CLIENT" ] || { fail "eras - no program $RMCP_CLIENT (cargo build --examples makes it)"; exit 1; }
 
 PORT=$(free_port)
-cat > "$WORK/hub.toml" <<TOML
-[hub]
-bind = ["127.0.0.1:$PORT"]
-drain_timeout = "5s"
-
-[defaults]
-env = { ${MARK%%=*} = "${MARK#*=}" }
+hub_head "$PORT" > "$WORK/hub.toml"
+cat >> "$WORK/hub.toml" <<TOML
 
 [upstreams.legacy]
 command = "$NODE"
@@ -30,6 +27,14 @@ command = "$NODE"
 args = ["$DIR/js/conformance-stdio-server-2026.mjs", "--modern"]
 TOML
 start_hub "$WORK/hub.toml" "$PORT" || exit 1
+if [ -n "$CHAIN" ]; then
+  BEHIND=$BASE PORT=$(free_port)
+  hub_head "$PORT" > "$WORK/front.toml"
+  for mount in legacy modern; do
+    printf '\n[upstreams.%s]\nurl = "%s"\n' "$mount" "$BEHIND/$mount/mcp" >> "$WORK/front.toml"
+  done
+  start_hub "$WORK/front.toml" "$PORT" front || exit 1
+fi
 
 : > "$MEASURED"
 for client in ${*:-$CLIENTS}; do
@@ -81,10 +86,11 @@ if write:
     open(table, "w").write("\n".join(new))
 PY
 [ $? = 0 ] || fail "eras - eras.md cannot be compared"
+[ -z "$CHAIN" ] || sed -i -E 's,^(ok|FAIL) ,&two-hubs/,' "$WORK/compared"
 grep -E '^(ok|FAIL) ' "$WORK/compared" >> "$RESULTS"
 cat "$WORK/compared"
 FAILURES=$((FAILURES + $(grep -c '^FAIL ' "$WORK/compared")))
-for client in $(sed -n 's/^FAIL \([^ ]*-[^ ]*\) .*/\1/p' "$WORK/compared" | sort -u); do
+for client in $(sed -nE 's,^FAIL (two-hubs/)?([^ ]*-[^ ]*) .*,\2,p' "$WORK/compared" | sort -u); do
   echo "---- the last lines of $client's stderr"; tail -n 20 "$WORK/$client.err" | cut -c1-300
 done
 [ "$FAILURES" = 0 ] || hub_tail

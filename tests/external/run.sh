@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything: setup, conformance, eras, servers. The closing line is "N passed, N failed".
+# Everything: setup, then each of the scripts beside this one. The closing line is "N passed, N failed".
 #   run.sh                 Environment: HUBWARD, HUBWARD_EXTERNAL_DIR (see setup.sh)
 set -uo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -10,13 +10,16 @@ trap end EXIT; trap 'exit 130' INT; trap 'exit 143' TERM
 
 TIMES=""
 part() { # part NAME SECONDS COMMAND...
-  local name=$1 seconds=$2 rc began; shift 2; began=$(date +%s)
+  local name=$1 seconds=$2 rc began failed; shift 2
+  began=$(date +%s) failed=$(grep -c '^FAIL ' "$RESULTS")
   echo "== $name"
   timeout -k 40 "$seconds" "$@" < /dev/null & PART=$!
   wait "$PART"; rc=$?; PART=
   TIMES="$TIMES$name $(($(date +%s) - began)) s, "
   # A part that fails without a line of its own still counts.
-  if [ "$rc" != 0 ] && ! grep -q '^FAIL ' "$RESULTS"; then echo "FAIL $name - ended with $rc" | tee -a "$RESULTS"; fi
+  if [ "$rc" != 0 ] && [ "$(grep -c '^FAIL ' "$RESULTS")" = "$failed" ]; then
+    echo "FAIL $name - ended with $rc" | tee -a "$RESULTS"
+  fi
   return "$rc"
 }
 
@@ -24,6 +27,10 @@ if part setup 1200 bash "$HERE/setup.sh"; then
   part conformance 1200 bash "$HERE/conformance.sh"
   part eras 600 bash "$HERE/eras.sh"
   part servers 1200 bash "$HERE/servers.sh"
+  part client 900 bash "$HERE/conformance.sh" --client
+  part chain 300 bash "$HERE/eras.sh" --chain
+  part remotes 900 bash "$HERE/remotes.sh"
+  part oauth 300 bash "$HERE/oauth.sh"
 fi
 
 echo

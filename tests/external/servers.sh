@@ -4,7 +4,8 @@
 # Environment: HUBWARD, HUBWARD_EXTERNAL_DIR (see setup.sh), KEEP=1 keeps the temporary folder.
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
-CLIENTS="ts1-http ts1-sse ts2-legacy ts2-auto ts2-sse py-legacy py-auto py-sse inspector-http inspector-sse mcp-remote-http-only mcp-remote-sse-only mcp-remote-http-first"
+CLIENTS="ts1-http ts1-sse ts2-legacy ts2-auto ts2-sse py-legacy py-auto py-sse inspector-http inspector-sse
+  mcp-remote-http-only mcp-remote-sse-only mcp-remote-http-first"
 
 export EXT_DIR=$DIR EXT_FILES=$WORK/files EXT_REPO=$WORK/repo
 mkdir -p "$EXT_FILES" "$EXT_REPO" "$WORK/home"
@@ -13,13 +14,8 @@ git -C "$EXT_REPO" init -q
 git -C "$EXT_REPO" -c user.name=test -c user.email=test@localhost -c commit.gpgsign=false commit -q --allow-empty -m "the only commit"
 
 PORT=$(free_port)
-cat > "$WORK/hub.toml" <<TOML
-[hub]
-bind = ["127.0.0.1:$PORT"]
-drain_timeout = "5s"
-
-[defaults]
-env = { ${MARK%%=*} = "${MARK#*=}" }
+hub_head "$PORT" > "$WORK/hub.toml"
+cat >> "$WORK/hub.toml" <<TOML
 inherit_env = ["PATH", "HOME"]
 
 [upstreams.everything]
@@ -53,20 +49,5 @@ for server in everything memory filesystem time git; do
 done
 
 for client in ${*:-$CLIENTS}; do
-  case $client in
-    ts1-*) run=("$NODE" "$DIR/js/ts1.mjs" "$BASE" "${client#ts1-}");;
-    ts2-*) run=("$NODE" "$DIR/js/ts2.mjs" "$BASE" "${client#ts2-}");;
-    py-*) run=("$DIR/py/bin/python" "$EXT/clients/py.py" "$BASE" "${client#py-}");;
-    inspector-*) run=("$NODE" "$DIR/js/inspector.mjs" "$BASE" "${client#inspector-}");;
-    mcp-remote-*) run=("$NODE" "$DIR/js/mcp-remote.mjs" "$BASE" "${client#mcp-remote-}");;
-    *) fail "$client - no such client; there are: $CLIENTS"; continue;;
-  esac
-  out=$WORK/$client.out err=$WORK/$client.err began=$(date +%s)
-  HOME="$WORK/home" MCP_REMOTE_CONFIG_DIR="$WORK/home/mcp-auth" PYTHONDONTWRITEBYTECODE=1 bounded 240 "${run[@]}" > "$out" 2> "$err"; rc=$?
-  grep -aE '^(ok|FAIL) ' "$out" | tee -a "$RESULTS"
-  bad=$(grep -acE '^FAIL ' "$out"); FAILURES=$((FAILURES + bad))
-  if [ "$rc" != 0 ] && [ "$bad" = 0 ]; then fail "$client - the whole program: exit $rc"; bad=1; fi
-  grep -qaE '^ok ' "$out" || [ "$bad" != 0 ] || { fail "$client - the whole program: no check ran"; bad=1; }
-  [ "$bad" = 0 ] || { echo "---- the last lines of $client's stderr"; tail -n 25 "$err" | cut -c1-300; hub_tail 25; }
-  echo "   $client took $(($(date +%s) - began)) s"
+  client_command "$client" "$BASE" && run_client "" "$client"
 done

@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// How it is told.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Telling {
     /// Print the result as it came, as JSON
     #[arg(long)]
@@ -49,7 +49,7 @@ pub struct Telling {
 }
 
 /// `hubward tools|resources|prompts|ping`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct ServerArgs {
     /// A URL, or the name of an upstream of the local hub.toml
     #[arg(value_name = "URL")]
@@ -61,7 +61,7 @@ pub struct ServerArgs {
 }
 
 /// `hubward call|prompt|read`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct NamedArgs {
     #[arg(value_name = "URL NAME [ARGS]", help = "Whom, what, and with what: see above")]
     words: Vec<String>,
@@ -75,7 +75,7 @@ pub struct NamedArgs {
 }
 
 /// `hubward raw`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct RawArgs {
     #[arg(
         value_name = "URL JSON",

@@ -6,9 +6,9 @@ use url::Url;
 
 use super::stop::Stop;
 use crate::{
-    auth::Credentials,
-    cli::Globals,
-    config::{self, Era, InheritEnv, Name, RemoteConfig, Text, Transport, UpstreamConfig, nearest, report},
+    auth::{Credentials, Digest, Password},
+    cli::{ConfigFlag, Globals},
+    config::{self, Auth, Era, InheritEnv, Name, RemoteConfig, Text, Transport, UpstreamConfig, nearest, report},
 };
 
 /// What logs call a server that has no name.
@@ -25,7 +25,7 @@ pub struct Target {
 }
 
 /// How to reach it.
-#[derive(Debug, Default, clap::Args)]
+#[derive(clap::Args)]
 #[command(next_help_heading = "The server")]
 pub struct Reach {
     /// A header for each request, such as 'Authorization: Bearer ${env:TOKEN}' (repeatable)
@@ -52,6 +52,8 @@ pub struct Reach {
     /// A variable for the command's environment (repeatable)
     #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
     pub env: Vec<String>,
+    #[command(flatten)]
+    pub config: ConfigFlag,
     /// A stdio server to start and ask, in place of URL
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
@@ -72,12 +74,18 @@ pub enum EraArg {
 }
 
 impl Target {
-    /// A server with a URL. `credentials`: what proves who asks.
-    pub fn remote(remote: RemoteConfig, credentials: Arc<Credentials>) -> Result<Target, Stop> {
+    /// An upstream, of a hub.toml or of somebody's making.
+    pub fn upstream(name: Name, config: UpstreamConfig) -> Target {
+        let credentials = config.remote.as_ref().map(credentials).unwrap_or_default();
+        Target { shown: name.as_str().to_owned(), name, config, credentials }
+    }
+
+    /// A server with a URL.
+    pub fn remote(remote: RemoteConfig) -> Result<Target, Stop> {
         let shown = remote.url_shown();
         let mut config = UpstreamConfig::new("", PathBuf::new());
         config.remote = Some(remote);
-        Ok(Target { name: nameless()?, config, credentials, shown })
+        Ok(Target { shown, ..Target::upstream(nameless()?, config) })
     }
 
     /// A command to be started. It sees our whole environment, as anything does that a person starts in a shell.
@@ -94,7 +102,7 @@ impl Target {
     }
 
     /// A word of the command line: a URL, or the name of an upstream.
-    pub fn of_word(word: &str, globals: &Globals) -> Result<Target, Stop> {
+    pub fn of_word(word: &str, file: &ConfigFlag, globals: &Globals) -> Result<Target, Stop> {
         if word.contains("://") {
             let url: Url = word.parse().map_err(|error| Stop::usage(format!("`{word}` is not a URL: {error}")))?;
             let problem = match url.scheme() {
@@ -103,15 +111,13 @@ impl Target {
                 }
                 "http" | "https" if url.fragment().is_some() => "the URL of a server has no #fragment",
                 "http" | "https" => {
-                    let remote = RemoteConfig::new(word.into());
-                    let credentials = credentials(&remote);
-                    return Target::remote(remote, credentials);
+                    return Target::remote(RemoteConfig::new(word.into()));
                 }
                 _ => "the URL of a server begins with http:// or https://",
             };
             return Err(Stop::usage(problem));
         }
-        named(word, globals)
+        named(word, file, globals)
     }
 
     /// The one of the command line, its flags heeded. The words that it leaves over are those of the verb.
@@ -120,7 +126,7 @@ impl Target {
             ([], None) => {
                 return Err(Stop::usage("whom to ask? A URL, a name of hub.toml, or `-- COMMAND…` is needed"));
             }
-            ([], Some((word, rest))) => (Target::of_word(word, globals)?, rest),
+            ([], Some((word, rest))) => (Target::of_word(word, &reach.config, globals)?, rest),
             (command, _) => (Target::command(command)?, words),
         };
         target.heed(reach)?;
@@ -175,18 +181,26 @@ impl Target {
     }
 }
 
-/// What proves to a remote server who asks.
-pub fn credentials(_remote: &RemoteConfig) -> Arc<Credentials> {
-    Arc::default()
+/// What proves to a remote server who asks. The one place where that is decided.
+fn credentials(remote: &RemoteConfig) -> Arc<Credentials> {
+    let password = |username: &Text, password: &Text| Password {
+        username: username.expose().to_owned(),
+        password: password.expose().to_owned().into(),
+    };
+    Arc::new(match &remote.auth {
+        Auth::Basic { username, password: secret } => Credentials::Basic(password(username, secret)),
+        Auth::Digest { username, password: secret } => Credentials::Digest(Digest::new(password(username, secret))),
+        Auth::Auto | Auth::OAuth(_) | Auth::ClientCredentials(_) => Credentials::None,
+    })
 }
 
 /// An upstream of the local hub.toml.
-fn named(word: &str, globals: &Globals) -> Result<Target, Stop> {
+fn named(word: &str, file: &ConfigFlag, globals: &Globals) -> Result<Target, Stop> {
     let name = Name::new(word).map_err(|error| {
         let meant = if word.contains([':', '/']) { format!("; did you mean http://{word}?") } else { String::new() };
         Stop::usage(format!("`{word}` is neither a URL nor the name of an upstream ({error}){meant}"))
     })?;
-    let path = config::find(globals.config.as_deref())
+    let path = config::find(globals.file(file).as_deref())
         .map_err(|missing| Stop::usage(format!("`{word}` is not a URL, and there is {missing}")))?;
     let loaded = config::read(&path).map_err(|rejected| {
         let text = rejected.text.as_deref().unwrap_or_default();
@@ -208,8 +222,7 @@ fn named(word: &str, globals: &Globals) -> Result<Target, Stop> {
     if let Some(why) = &config.unavailable {
         return Err(Stop::usage(format!("upstream `{word}` cannot be used: {why}")));
     }
-    let credentials = config.remote.as_ref().map(credentials).unwrap_or_default();
-    Ok(Target { name, config, credentials, shown: word.to_owned() })
+    Ok(Target::upstream(name, config))
 }
 
 fn nameless() -> Result<Name, Stop> {

@@ -12,6 +12,7 @@ impl Inner {
             Inbound::Message(message) => self.route(message, None),
             Inbound::About(id, message) => self.route(message, Some(id)),
             Inbound::Failed(id, error) => self.fail(id, error),
+            Inbound::Unreadable(_) => self.drop_one("what is no message"),
             Inbound::Doubt => self.suspected.notify_one(),
             Inbound::Batch(messages) if self.batches.load(Ordering::Relaxed) => {
                 messages.into_iter().for_each(|message| self.route(message, None));

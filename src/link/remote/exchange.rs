@@ -98,7 +98,10 @@ impl Endpoint {
             }
             let refusal = Endpoint::refusal(status, &head, &body);
             let Some(error) = answer_in(&body) else { return Err(refusal) };
-            if error.id().is_none() && self.falls_back(request, &refusal) {
+            // What answers no request in particular may come from something that takes no requests here.
+            let of_protocol = marks::code(&error).is_some_and(|code| (-32099..=-32020).contains(&code));
+            let opens = matches!(request.method(), "initialize" | "server/discover");
+            if error.id().is_none() && opens && !of_protocol {
                 return Err(refusal);
             }
             let _ = self.control.transport.set(Transport::StreamableHttp);

@@ -88,7 +88,8 @@ impl Endpoint {
         match message::read_upstream(data) {
             Ok(Body::One(message)) => {
                 // An answer that came another way: nobody has to come back for it.
-                let answered = message.id().filter(|_| message.kind() == Kind::Response).and_then(Id::as_u64);
+                let astray = message.kind() == Kind::Response && self.mailbox.get().is_none();
+                let answered = message.id().filter(|_| astray).and_then(Id::as_u64);
                 self.hear(Inbound::Message(message)).await;
                 if let Some(task) = answered.and_then(|id| self.under_way().remove(&id)) {
                     task.abort();

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use reqwest::{Certificate, Client, Identity, Proxy, redirect::Policy};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, redirect::Policy};
 
 use super::events::cause;
 
@@ -25,17 +25,21 @@ pub struct HttpSpec {
 
 /// Makes the client. Reads the files it names.
 pub fn client(spec: &HttpSpec) -> Result<Client, String> {
-    let read = |path: &PathBuf| std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
-    let mut builder = Client::builder()
+    let builder = builder(spec)?
         .redirect(Policy::none())
         .connect_timeout(CONNECT_MAX)
         .tcp_keepalive(KEEPALIVE)
         .tcp_keepalive_interval(KEEPALIVE / 2)
         .tcp_keepalive_retries(3)
         .http2_keep_alive_interval(KEEPALIVE)
-        .http2_keep_alive_while_idle(true)
-        .referer(false)
-        .user_agent(concat!("hubward/", env!("CARGO_PKG_VERSION")));
+        .http2_keep_alive_while_idle(true);
+    builder.build().map_err(|error| format!("the HTTP client cannot be made: {}", cause(&error)))
+}
+
+/// Trust, our own certificate and the proxy: what each client that has to do with the upstream begins with.
+pub fn builder(spec: &HttpSpec) -> Result<ClientBuilder, String> {
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
+    let mut builder = Client::builder().referer(false).user_agent(concat!("hubward/", env!("CARGO_PKG_VERSION")));
     if let Some(path) = &spec.ca {
         let all = Certificate::from_pem_bundle(&read(path)?);
         let all = all.map_err(|error| format!("{} holds no certificates: {}", path.display(), cause(&error)))?;
@@ -58,5 +62,5 @@ pub fn client(spec: &HttpSpec) -> Result<Client, String> {
         let proxy = Proxy::all(proxy).map_err(|error| format!("the proxy cannot be used: {}", cause(&error)))?;
         builder = builder.proxy(proxy);
     }
-    builder.build().map_err(|error| format!("the HTTP client cannot be made: {}", cause(&error)))
+    Ok(builder)
 }

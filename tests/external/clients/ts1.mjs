@@ -1,9 +1,12 @@
-// The TypeScript SDK 1.x as client.      node ts1.mjs BASE_URL http|sse
+// The TypeScript SDK 1.x as client.      node ts1.mjs BASE_URL http|sse|connect
+// connect is `hubward connect` over stdio, at the URLs that connect.mjs knows; BASE_URL is not used then.
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import * as T from '@modelcontextprotocol/sdk/types.js';
 import { ANSWERS, basics, expect, features, reporter, textOf } from './checks.mjs';
+import { overStdio } from './connect.mjs';
 
 const [base, way] = process.argv.slice(2);
 const name = `ts1-${way}`;
@@ -17,7 +20,9 @@ async function open(server, capabilities = {}) {
   if (capabilities.roots) client.setRequestHandler(T.ListRootsRequestSchema, () => { seen.roots += 1; return ANSWERS.roots; });
   client.setNotificationHandler(T.LoggingMessageNotificationSchema, ({ params }) => { seen.log.push(params); });
   client.setNotificationHandler(T.ResourceUpdatedNotificationSchema, ({ params }) => { seen.updated.push(params.uri); });
-  const transport = way === 'sse' ? new SSEClientTransport(new URL(`${base}/${server}/sse`)) : new StreamableHTTPClientTransport(new URL(`${base}/${server}/mcp`));
+  const transport = way === 'connect' ? new StdioClientTransport(overStdio(server))
+    : way === 'sse' ? new SSEClientTransport(new URL(`${base}/${server}/sse`))
+    : new StreamableHTTPClientTransport(new URL(`${base}/${server}/mcp`));
   await client.connect(transport);
   return {
     seen, transport,
@@ -42,7 +47,7 @@ if (await report.check('everything', 'connect with capabilities', async () => { 
   await features(report, conn);
   await report.check('everything', 'close with capabilities', () => conn.close());
 }
-if (way === 'http') {
+if (way === 'http' && !process.env.EXT_SERVERS) {
   await report.check('time', 'an ended session answers 404', async () => {
     const c = await open('time');
     const session = c.transport.sessionId;

@@ -1,11 +1,14 @@
-// The TypeScript SDK 2.x as client.      node ts2.mjs BASE_URL legacy|auto|pinned|sse [MOUNT…]
+// The TypeScript SDK 2.x as client.      node ts2.mjs BASE_URL [connect-]legacy|auto|pinned|sse [MOUNT…]
 // auto asks for the 2026-07-28 era first and falls back to initialize; the line of "connect" tells what came out.
-// pinned speaks 2026-07-28 or nothing. With mounts named it does the checks of eras.md at each of them.
+// pinned speaks 2026-07-28 or nothing. With connect- in front it is `hubward connect` over stdio, at the URLs that
+// connect.mjs knows. With mounts named it does the checks of eras.md at each of them.
 import { Client, SSEClientTransport, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { ANSWERS, basics, eras, features, reporter, textOf } from './checks.mjs';
+import { overStdio } from './connect.mjs';
 
-const [base, mode, ...mounts] = process.argv.slice(2);
-const name = `ts2-${mode}`;
+const [base, way, ...mounts] = process.argv.slice(2);
+const name = `ts2-${way}`, mode = way.replace('connect-', '');
 const report = reporter(name);
 
 const negotiation = { auto: 'auto', pinned: { pin: '2026-07-28' } }[mode] ?? 'legacy';
@@ -18,7 +21,9 @@ async function open(server, capabilities = {}, answers = ANSWERS) {
   if (capabilities.roots) client.setRequestHandler('roots/list', () => { seen.roots += 1; return answers.roots; });
   client.setNotificationHandler('notifications/message', ({ params }) => { seen.log.push(params); });
   client.setNotificationHandler('notifications/resources/updated', ({ params }) => { seen.updated.push(params.uri); });
-  const transport = mode === 'sse' ? new SSEClientTransport(new URL(`${base}/${server}/sse`)) : new StreamableHTTPClientTransport(new URL(`${base}/${server}/mcp`));
+  const transport = way !== mode ? new StdioClientTransport(overStdio(server))
+    : mode === 'sse' ? new SSEClientTransport(new URL(`${base}/${server}/sse`))
+    : new StreamableHTTPClientTransport(new URL(`${base}/${server}/mcp`));
   await client.connect(transport);
   return {
     seen,

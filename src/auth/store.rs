@@ -1,0 +1,527 @@
+//! Tokens and registrations at rest: one file for each server, which only its owner can read.
+//!
+//! A file is written aside, synced and renamed over, so that it is whole at any instant. Several processes share it:
+//! whoever exchanges a token that can be used once only holds the lock, and reads the file again before.
+//! A disk that is full, or a file that is broken, never stops the serving: what cannot be written is kept in memory,
+//! and written as soon as that works again.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The largest file that is read.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// How long to wait for a process that exchanges a token. Longer than an exchange may take.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+/// How often to look whether a lock is free.
+const LOCK_POLL: Duration = Duration::from_millis(40);
+
+/// A folder of credentials, or the memory of this process.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: Option<PathBuf>,
+}
+
+/// Something that no log shows, and that is written to the file.
+#[derive(Clone, Debug)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl<T: Into<String>> From<T> for Secret {
+    fn from(text: T) -> Secret {
+        Secret(SecretString::from(text.into()))
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Secret) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        String::deserialize(deserializer).map(Secret::from)
+    }
+}
+
+/// How a client proves to an authorization server who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// A public client: its id alone.
+    None,
+    ClientSecretBasic,
+    ClientSecretPost,
+    PrivateKeyJwt,
+}
+
+/// How a token was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A person logged in.
+    Login,
+    Refresh,
+    ClientCredentials,
+    /// The configuration or the environment named it.
+    Given,
+}
+
+/// An access token, and what is needed to renew it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Token {
+    /// Who issued it. It is never shown to another.
+    pub issuer: String,
+    pub access: Secret,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<Secret>,
+    /// Seconds since 1970; `None`: the server did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+    /// Seconds since 1970.
+    pub obtained_at: u64,
+    pub origin: Origin,
+    /// What was granted, or asked for where the answer did not say.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// What it is good for.
+    pub resource: String,
+    pub client_id: String,
+    pub method: Method,
+    pub token_endpoint: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_endpoint: Option<String>,
+}
+
+/// The longest time before its end at which a token is renewed.
+const AHEAD_SECS_MAX: u64 = 300;
+
+impl Token {
+    /// Can it be used for a while yet? A tenth of its life before its end it is renewed.
+    #[must_use]
+    pub fn is_fresh(&self, now: u64) -> bool {
+        self.expires_at.is_none_or(|end| {
+            let ahead = (end.saturating_sub(self.obtained_at) / 10).clamp(1, AHEAD_SECS_MAX);
+            now.saturating_add(ahead) < end
+        })
+    }
+
+    /// Is it still good?
+    #[must_use]
+    pub fn is_alive(&self, now: u64) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// A client that an authorization server registered for us (RFC 7591).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Registration {
+    pub client_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Secret>,
+    /// Seconds since 1970; 0 and `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_expires_at: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(default)]
+    pub issued_at: u64,
+    pub method: Method,
+    #[serde(default)]
+    pub redirect_uri: String,
+    /// What manages the registration (RFC 7592).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_token: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+}
+
+/// All that is kept for one server.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Record {
+    pub server: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+    /// By issuer.
+    #[serde(default)]
+    pub registrations: BTreeMap<String, Registration>,
+}
+
+/// What a lock is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Lock {
+    /// Exchanging a token.
+    Exchange,
+    /// Opening a browser window.
+    Login,
+}
+
+/// Held until dropped.
+#[derive(Debug)]
+pub struct Locked {
+    _file: Option<File>,
+}
+
+impl Store {
+    /// In a folder, which is made when something has to be written.
+    #[must_use]
+    pub fn at(folder: impl Into<PathBuf>) -> Store {
+        Store { folder: Some(folder.into()) }
+    }
+
+    /// For as long as this process lives.
+    #[must_use]
+    pub fn in_memory() -> Store {
+        Store { folder: None }
+    }
+
+    /// Where the daemon and the commands keep credentials: under `$STATE_DIRECTORY`, `$XDG_STATE_HOME/hubward` or
+    /// `~/.local/state/hubward`.
+    #[must_use]
+    pub fn usual() -> Store {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        // systemd may name several, with colons between.
+        let given = variable("STATE_DIRECTORY")
+            .and_then(|value| value.to_str().and_then(|all| all.split(':').next()).map(PathBuf::from));
+        let state = given
+            .or_else(|| variable("XDG_STATE_HOME").map(|folder| folder.join("hubward")))
+            .or_else(|| std::env::home_dir().map(|home| home.join(".local/state/hubward")));
+        Store { folder: state.map(|folder| folder.join("credentials")) }
+    }
+
+    /// What is kept for a server. `parts` tell apart what must not be mixed: the URL, the resource, the client, the
+    /// tenant.
+    #[must_use]
+    pub fn entry(&self, server: &str, host: &str, parts: &[&str]) -> Entry {
+        let mut text = String::new();
+        for part in parts {
+            // The length in front: no two lists of parts read the same.
+            text.push_str(&format!("{}:{part}", part.len()));
+        }
+        let hash: String =
+            digest(&SHA256, text.as_bytes()).as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+        let readable = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' };
+        let host: String = host.chars().take(80).map(readable).collect();
+        let path = self.folder.as_ref().map(|folder| folder.join(format!("{host}-{hash}.json")));
+        Entry { path, server: server.to_owned(), held: Arc::default() }
+    }
+}
+
+/// What is kept for one server.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// `None`: nowhere but in memory.
+    path: Option<PathBuf>,
+    server: String,
+    /// What could not be written, or everything where there is no file.
+    held: Arc<Mutex<Option<Record>>>,
+}
+
+impl Entry {
+    /// Where it is kept.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// What is kept, as another process may have left it. Never fails: what cannot be read counts as nothing.
+    pub async fn read(&self) -> Record {
+        let entry = self.clone();
+        tokio::task::spawn_blocking(move || entry.read_now()).await.unwrap_or_default()
+    }
+
+    /// Keeps it, in memory at least.
+    pub async fn write(&self, record: Record) {
+        let entry = self.clone();
+        let _ = tokio::task::spawn_blocking(move || entry.write_now(record)).await;
+    }
+
+    /// Keeps nothing any more.
+    pub async fn erase(&self) {
+        let entry = self.clone();
+        let erase = move || {
+            *entry.held() = None;
+            match entry.path.as_ref().map(fs::remove_file) {
+                Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!("the credentials of {} cannot be deleted: {error}", entry.server);
+                }
+                _ => {}
+            }
+        };
+        let _ = tokio::task::spawn_blocking(erase).await;
+    }
+
+    /// Waits for the lock. None is given when the folder takes none, or when its holder takes too long: what the lock
+    /// guards is then worth the risk.
+    pub async fn lock(&self, what: Lock) -> Locked {
+        let began = Instant::now();
+        loop {
+            match self.try_lock(what) {
+                Some(locked) => return locked,
+                None if began.elapsed() > LOCK_WAIT => {
+                    tracing::warn!("another process holds the credentials of {} for too long", self.server);
+                    return Locked { _file: None };
+                }
+                None => tokio::time::sleep(LOCK_POLL).await,
+            }
+        }
+    }
+
+    /// The lock, unless another holds it.
+    #[must_use]
+    pub fn try_lock(&self, what: Lock) -> Option<Locked> {
+        let Some(path) = &self.path else { return Some(Locked { _file: None }) };
+        let path = path.with_extension(match what {
+            Lock::Exchange => "lock",
+            Lock::Login => "login",
+        });
+        let file = make_folder(&path).and_then(|()| private(File::options().create(true).append(true)).open(&path));
+        match file.map(|file| (file.try_lock(), file)) {
+            Ok((Ok(()), file)) => Some(Locked { _file: Some(file) }),
+            Ok((Err(TryLockError::WouldBlock), _)) => None,
+            Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
+                tracing::warn!("{} cannot be locked: {error}", path.display());
+                Some(Locked { _file: None })
+            }
+        }
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Record>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_now(&self) -> Record {
+        let empty = || Record { server: self.server.clone(), ..Record::default() };
+        let Some(path) = &self.path else { return self.held().clone().unwrap_or_else(empty) };
+        let mut held = self.held();
+        if let Some(unwritten) = held.clone() {
+            if write_file(path, &unwritten).is_ok() {
+                *held = None;
+            }
+            return unwritten;
+        }
+        let text = match read_file(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return empty(),
+            Err(error) => {
+                tracing::warn!("credentials cannot be read from {}: {error}", path.display());
+                return empty();
+            }
+        };
+        match serde_json::from_str(&text) {
+            Ok(record) => record,
+            Err(_) => {
+                // Not the error's text: it may quote what it could not read.
+                let aside = path.with_extension("broken");
+                let moved = fs::rename(path, &aside).is_ok();
+                let aside = if moved { format!("; it is now {}", aside.display()) } else { String::new() };
+                tracing::warn!("{} is broken, and its credentials are lost{aside}", path.display());
+                empty()
+            }
+        }
+    }
+
+    fn write_now(&self, mut record: Record) {
+        record.server.clone_from(&self.server);
+        let mut held = self.held();
+        let Some(path) = &self.path else {
+            *held = Some(record);
+            return;
+        };
+        *held = match write_file(path, &record) {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::warn!("credentials cannot be written to {}, and live in memory: {error}", path.display());
+                Some(record)
+            }
+        };
+    }
+}
+
+/// The folder of a file, for its owner only.
+fn make_folder(path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// Files that only their owner may read.
+fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+fn read_file(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    let known = file.metadata()?;
+    if known.len() > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too large"));
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::PermissionsExt::mode(&known.permissions()) & 0o077 != 0 {
+        tracing::warn!("others could read {}; now only its owner can", path.display());
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    }
+    io::read_to_string(file)
+}
+
+fn write_file(path: &Path, record: &Record) -> io::Result<()> {
+    make_folder(path)?;
+    let mut random = [0; 8];
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    let aside = path.with_extension(format!("{:016x}.new", u64::from_ne_bytes(random)));
+    let written = (|| {
+        let mut file = private(File::options().write(true).create_new(true)).open(&aside)?;
+        file.write_all(&serde_json::to_vec_pretty(record)?)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&aside);
+        return written;
+    }
+    // The rename itself outlives a power cut only once the folder is on the disk; a folder that cannot be synced is no
+    // reason to say that nothing was written.
+    if let Some(Ok(folder)) = path.parent().map(File::open) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(access: &str) -> Token {
+        Token {
+            issuer: "https://as".into(),
+            access: access.into(),
+            refresh: Some("r".into()),
+            expires_at: Some(2000),
+            obtained_at: 1000,
+            origin: Origin::Login,
+            scopes: vec!["a".into()],
+            resource: "https://mcp/".into(),
+            client_id: "c".into(),
+            method: Method::None,
+            token_endpoint: "https://as/token".into(),
+            revocation_endpoint: None,
+        }
+    }
+
+    fn record(access: &str) -> Record {
+        Record { token: Some(token(access)), ..Record::default() }
+    }
+
+    #[test]
+    fn a_token_is_renewed_a_tenth_of_its_life_before_its_end() {
+        let token = token("a");
+        for (now, fresh, alive) in
+            [(1000, true, true), (1899, true, true), (1900, false, true), (2000, false, false), (3000, false, false)]
+        {
+            assert_eq!((token.is_fresh(now), token.is_alive(now)), (fresh, alive), "{now}");
+        }
+        let endless = Token { expires_at: None, ..token.clone() };
+        assert!(endless.is_fresh(u64::MAX));
+        let long = Token { expires_at: Some(101_000), ..token };
+        assert!(long.is_fresh(100_699) && !long.is_fresh(100_700));
+    }
+
+    #[test]
+    fn servers_clients_and_tenants_have_files_of_their_own() {
+        let store = Store::at("/x");
+        let path = |parts: &[&str]| store.entry("s", "a.example", parts).path().unwrap().to_owned();
+        assert_eq!(path(&["a", "b"]), path(&["a", "b"]));
+        assert_ne!(path(&["a", "b"]), path(&["ab", ""]));
+        assert_ne!(path(&["a1:b"]), path(&["a", "b"]));
+        let odd = store.entry("s", "../[::1]", &[]);
+        assert_eq!(odd.path().unwrap().parent(), Some(Path::new("/x")));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn s3_7_what_is_written_is_private_and_whole() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let entry = Store::at(folder.path().join("deep/credentials")).entry("s", "h", &["x"]);
+        assert!(entry.read_now().token.is_none());
+        entry.write_now(record("secret"));
+        let path = entry.path().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert_eq!(entry.read_now().token.unwrap().access.expose(), "secret");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(entry.read_now().token.is_some());
+        assert_eq!(mode(path), 0o600);
+    }
+
+    #[test]
+    fn f102_a_broken_file_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = Store::at(folder.path()).entry("s", "h", &["x"]);
+        for broken in ["", "{\"token\": ", "[]", "\u{0}\u{0}"] {
+            fs::write(entry.path().unwrap(), broken).unwrap();
+            assert!(entry.read_now().token.is_none());
+            assert!(!entry.path().unwrap().exists());
+            entry.write_now(record("a"));
+            assert!(entry.read_now().token.is_some(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn f101_what_cannot_be_written_lives_in_memory_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocked = folder.path().join("file");
+        fs::write(&blocked, "").unwrap();
+        let entry = Store::at(&blocked).entry("s", "h", &["x"]);
+        entry.write_now(record("a"));
+        assert_eq!(entry.read_now().token.unwrap().access.expose(), "a");
+        assert!(entry.try_lock(Lock::Exchange).is_some());
+        fs::remove_file(&blocked).unwrap();
+        assert_eq!(entry.read_now().token.unwrap().access.expose(), "a");
+        assert!(entry.path().unwrap().exists());
+    }
+
+    #[test]
+    fn f131_one_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = Store::at(folder.path()).entry("s", "h", &["x"]);
+        let held = entry.try_lock(Lock::Exchange);
+        assert!(held.is_some() && entry.try_lock(Lock::Exchange).is_none());
+        assert!(entry.try_lock(Lock::Login).is_some(), "the other lock is another one");
+        drop(held);
+        assert!(entry.try_lock(Lock::Exchange).is_some());
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_secret() {
+        assert!(!format!("{:?}", record("top-secret")).contains("top-secret"));
+    }
+}
