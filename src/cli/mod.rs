@@ -1,5 +1,6 @@
 //! The commands: flags, one library call, an exit code.
 
+pub mod ask;
 pub mod auth;
 pub mod check;
 pub mod connect;
@@ -90,10 +91,39 @@ enum Command {
     Connect(Box<connect::Args>),
     /// Log in to a remote server, see what is there, log out
     Auth(Box<auth::Args>),
+    /// List the tools of a server: what they do, and what they take
+    #[command(override_usage = usage("tools", ""))]
+    Tools(ask::ServerArgs),
+    /// List the resources of a server
+    #[command(override_usage = usage("resources", ""))]
+    Resources(ask::ServerArgs),
+    /// List the prompts of a server
+    #[command(override_usage = usage("prompts", ""))]
+    Prompts(ask::ServerArgs),
+    /// Call a tool: ARGS are a JSON object, key=value pairs, or one bare value
+    #[command(override_usage = usage("call", " TOOL [ARGS]..."))]
+    Call(ask::NamedArgs),
+    /// Read a resource
+    #[command(override_usage = usage("read", " URI"))]
+    Read(ask::NamedArgs),
+    /// Get a prompt: ARGS as for call
+    #[command(override_usage = usage("prompt", " NAME [ARGS]..."))]
+    Prompt(ask::NamedArgs),
+    /// Send one JSON-RPC request, and print the response
+    #[command(override_usage = usage("raw", " JSON"))]
+    Raw(ask::RawArgs),
+    /// Greet a server, and say who answers
+    #[command(override_usage = usage("ping", ""))]
+    Ping(ask::ServerArgs),
     /// A small MCP server on stdin and stdout, to try things with
     Demo(demo::Args),
     /// Show the version
     Version(version::Args),
+}
+
+/// The two ways to name a server.
+fn usage(verb: &str, rest: &str) -> String {
+    format!("hubward {verb} [OPTIONS] URL{rest}\n       hubward {verb} [OPTIONS]{rest} -- COMMAND...")
 }
 
 impl Globals {
@@ -143,6 +173,14 @@ pub fn main() -> u8 {
         Command::Proxy(args) => proxy::run(args, &globals),
         Command::Connect(args) => connect::run(*args, &globals),
         Command::Auth(args) => auth::run(*args, &globals),
+        Command::Tools(args) => ask::of_server(args, ask::Wish::Tools, &globals),
+        Command::Resources(args) => ask::of_server(args, ask::Wish::Resources, &globals),
+        Command::Prompts(args) => ask::of_server(args, ask::Wish::Prompts, &globals),
+        Command::Call(args) => ask::call(args, &globals),
+        Command::Read(args) => ask::read(args, &globals),
+        Command::Prompt(args) => ask::prompt(args, &globals),
+        Command::Raw(args) => ask::raw(args, &globals),
+        Command::Ping(args) => ask::of_server(args, ask::Wish::Ping, &globals),
         Command::Demo(args) => demo::run(args),
         Command::Version(args) => version::run(args),
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 
-use super::expand::ExpandError;
+use super::expand::{ExpandError, Text, expand};
 use super::report::{self, Diagnostic};
 use super::{Config, parse};
 
@@ -86,6 +86,17 @@ pub fn read(path: &Path) -> Result<Loaded, Rejected> {
         Ok((config, warnings)) => Ok(Loaded { config, hash: hash(&text), text, warnings }),
         Err(diagnostics) => Err(Rejected { path: path.to_owned(), text: Some(text), diagnostics }),
     }
+}
+
+/// Follows the references of a value that stands in no file: a flag's. Paths are relative to the current directory.
+pub fn resolve(raw: &str) -> Result<Text, String> {
+    let env = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
+    let told = |error: &ExpandError| match error.help() {
+        Some(help) => format!("{error}: {help}"),
+        None => error.to_string(),
+    };
+    expand(raw, &env, &|path| secret(Path::new(""), path))
+        .map_err(|errors| errors.iter().map(told).collect::<Vec<_>>().join("; "))
 }
 
 fn hash(text: &str) -> String {

@@ -175,7 +175,7 @@ pub(super) fn listed(words: &[&str]) -> String {
 }
 
 /// The word that was probably meant, if one is near enough.
-pub(super) fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let bound = (word.chars().count() / 3).max(1);
     let begins = |long: &str, short: &str| short.len() >= 3 && long.starts_with(short);
     words

@@ -27,9 +27,10 @@ mod value;
 mod watch;
 
 pub use address::Bind;
-pub use disk::{Loaded, NotFound, Rejected, find, read};
+pub use disk::{Loaded, NotFound, Rejected, find, read, resolve};
 pub use expand::Text;
 pub use file::parse;
+pub use keys::nearest;
 pub use name::{Name, NameError};
 pub use plan::{Plan, plan};
 pub use remote::{Auth, ClientCredentials, OAuthConfig, RemoteConfig, TlsConfig, Transport};

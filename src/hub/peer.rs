@@ -1,6 +1,10 @@
 //! What an instance talks to: a child process, or a server somewhere else.
 
-use std::{ffi::OsString, sync::Arc};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::runtime::Handle;
 
@@ -52,7 +56,8 @@ impl Peer {
             let (remote, link) = remote::open(spec, io);
             return Ok((Peer::Remote(remote, far.clone()), link));
         }
-        let mut spec = process_spec(name, config, engine, message_bytes_max);
+        let executable = engine.executable.get().map(PathBuf::as_path);
+        let mut spec = process_spec(name, config, executable, message_bytes_max);
         shape(&mut spec);
         let started = process::spawn(&spec, io);
         let (process, link) =
@@ -122,13 +127,19 @@ impl End {
     }
 }
 
-fn process_spec(name: &Name, config: &UpstreamConfig, engine: &Engine, message_bytes_max: usize) -> ProcessSpec {
+/// How to start a command upstream. `executable`: this program.
+pub fn process_spec(
+    name: &Name,
+    config: &UpstreamConfig,
+    executable: Option<&Path>,
+    message_bytes_max: usize,
+) -> ProcessSpec {
     let inherited =
         std::env::vars_os().filter(|(key, _)| key.to_str().is_some_and(|key| config.inherit_env.admits(key)));
     let own = config.env.iter().map(|(key, value)| (OsString::from(key), OsString::from(value.expose())));
     let command = match config.command.expose() {
         // The starter file must work before anything is installed into the PATH.
-        "hubward" => engine.executable.get().map_or_else(|| "hubward".into(), |path| path.clone().into_os_string()),
+        "hubward" => executable.map_or_else(|| "hubward".into(), |path| path.as_os_str().to_owned()),
         command => command.into(),
     };
     ProcessSpec {

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     auth::{
         Credentials, Digest, OAuth, OAuthSpec, Password,
-        oauth::{Client, Grant, Mode, Prompt, SigningKey},
+        oauth::{Client, Grant, Mode, Prompt, SigningKey, settings::tenant},
     },
     config::{Auth, Name, RemoteConfig, Text, Transport},
     link::remote::{self, HttpSpec, RemoteSpec, header_map},
@@ -101,6 +101,19 @@ fn http_spec(config: &RemoteConfig) -> HttpSpec {
 
 /// With what a remote upstream is asked. A login is shown in the log.
 pub fn credentials(name: &Name, config: &RemoteConfig) -> Credentials {
+    let name = name.clone();
+    credentials_for(config, Mode::Daemon, move |prompt| {
+        let code = prompt.code.as_ref().map(|code| format!(" and enter the code {code}")).unwrap_or_default();
+        tracing::warn!(upstream = %name, "somebody has to log in: visit {}{code}", prompt.url);
+    })
+}
+
+/// With what a remote server is asked by one for whom a login is shown so.
+pub fn credentials_for(
+    config: &RemoteConfig,
+    mode: Mode,
+    show: impl Fn(&Prompt) + Send + Sync + 'static,
+) -> Credentials {
     let password = |username: &Text, password: &Text| Password {
         username: username.expose().to_owned(),
         password: password.expose().to_owned().into(),
@@ -110,16 +123,8 @@ pub fn credentials(name: &Name, config: &RemoteConfig) -> Credentials {
         Auth::Digest { username, password: secret } => Credentials::Digest(Digest::new(password(username, secret))),
         // What is written down is meant.
         Auth::Auto if config.headers.contains_key("authorization") => Credentials::None,
-        Auth::Auto | Auth::OAuth(_) | Auth::ClientCredentials(_) => match oauth_spec(config, Mode::Daemon) {
-            Some(mut spec) => {
-                let name = name.clone();
-                spec.show = Arc::new(move |prompt: &Prompt| {
-                    let code =
-                        prompt.code.as_ref().map(|code| format!(" and enter the code {code}")).unwrap_or_default();
-                    tracing::warn!(upstream = %name, "somebody has to log in: visit {}{code}", prompt.url);
-                });
-                Credentials::OAuth(OAuth::new(spec))
-            }
+        Auth::Auto | Auth::OAuth(_) | Auth::ClientCredentials(_) => match oauth_spec(config, mode) {
+            Some(spec) => Credentials::OAuth(OAuth::new(OAuthSpec { show: Arc::new(show), ..spec })),
             None => Credentials::None,
         },
     }
@@ -155,8 +160,7 @@ pub fn oauth_spec(config: &RemoteConfig, mode: Mode) -> Option<OAuthSpec> {
         _ => {}
     }
     // The same server may be another tenant's by another header.
-    let headers = config.headers.iter().map(|(name, value)| format!("{name}: {}\n", value.expose()));
-    settings.tenant = headers.collect();
+    settings.tenant = tenant(config.headers.iter().map(|(name, value)| (name.as_str(), value.expose())));
     let http = http_spec(config);
     let proxy = http.proxy.as_ref().and_then(|proxy| proxy.parse::<url::Url>().ok());
     settings.proxy_host = proxy.and_then(|proxy| proxy.host_str().map(str::to_owned));

@@ -9,8 +9,6 @@ use std::{
 #[derive(Default)]
 pub struct Variables {
     file: HashMap<String, String>,
-    /// Where the file was found.
-    path: Option<PathBuf>,
 }
 
 impl Variables {
@@ -25,7 +23,7 @@ impl Variables {
         let Some(path) = path else { return Ok(Variables::default()) };
         let unreadable = |error: dotenvy::Error| format!("cannot read {}: {error}", path.display());
         let file = dotenvy::from_path_iter(&path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)?;
-        Ok(Variables { file, path: Some(path) })
+        Ok(Variables { file })
     }
 
     /// A variable that is set to something.
