@@ -25,6 +25,7 @@ mod modern_listen;
 mod modern_reload;
 mod modern_shared;
 mod modern_to_modern;
+mod oneshot;
 mod process;
 mod raw;
 mod reload;
