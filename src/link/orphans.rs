@@ -132,6 +132,23 @@ pub fn adopt() -> io::Result<()> {
     Ok(())
 }
 
+#[cfg(not(target_os = "linux"))]
+pub async fn settled(_limit: std::time::Duration) {}
+
+/// Waits until nobody is left of those who were left behind. For a program that called [`adopt`] and is about to end.
+#[cfg(target_os = "linux")]
+pub async fn settled(limit: std::time::Duration) {
+    let gone = async {
+        // One look may miss somebody.
+        let mut looks = 0;
+        while looks < 2 {
+            looks = if sweep::is_anybody_left() { 0 } else { looks + 1 };
+            tokio::time::sleep(sweep::PAUSE).await;
+        }
+    };
+    let _ = tokio::time::timeout(limit, gone).await;
+}
+
 #[cfg(target_os = "linux")]
 mod sweep {
     use std::{
@@ -195,6 +212,12 @@ mod sweep {
                 None => {}
             }
         }
+    }
+
+    /// Is there a child that nobody here waits for?
+    pub(super) fn is_anybody_left() -> bool {
+        let registry = registry();
+        children().iter().any(|pid| !registry.children.contains_key(pid))
     }
 
     /// Whether the process descends from an instance of ours that is over.

@@ -27,6 +27,7 @@ mod modern_reload;
 mod modern_shared;
 mod modern_to_modern;
 mod oauth;
+mod oneshot;
 mod process;
 mod raw;
 mod reload;

@@ -10,10 +10,7 @@ use crate::wire::object::Object;
 
 /// Tools: name, description, each parameter with its type and whether it is required.
 pub fn tools(items: &[String]) -> String {
-    let one = |item: &String| {
-        let value: Value = serde_json::from_str(item).unwrap_or_default();
-        heading(&value, "name") + &parameters(&tool_parameters(item))
-    };
+    let one = |item: &String| heading(item, "name") + &parameters(&tool_parameters(item));
     listed(items.iter().map(one), "no tools")
 }
 
@@ -27,24 +24,29 @@ pub fn tool_parameters(item: &str) -> Parameters {
 /// Resources and templates: URI, name and description.
 pub fn resources(items: &[String], templates: &[String]) -> String {
     let one = |item: &String| {
-        let value: Value = serde_json::from_str(item).unwrap_or_default();
-        let key = if value["uri"].is_string() { "uri" } else { "uriTemplate" };
-        let mut about = Vec::new();
-        about.extend(value["name"].as_str().map(|name| format!("name: {}", plain::line(name))));
-        about.extend(value["mimeType"].as_str().map(plain::line));
-        about.extend(value["size"].as_u64().map(|size| format!("{size} bytes")));
-        heading(&value, key) + &indented(&about.join(", "))
+        let object = Object::read(item);
+        let text = |name: &str| object.as_ref().and_then(|object| object.string(name));
+        let size = object.as_ref().and_then(|object| object.get("size")).map(|size| format!("{} bytes", size.get()));
+        let name = text("name").map(|name| format!("name: {}", plain::line(&name)));
+        let about: Vec<String> = [name, text("mimeType"), size].into_iter().flatten().collect();
+        let key = if text("uri").is_some() { "uri" } else { "uriTemplate" };
+        heading(item, key) + &indented(&about.join(", "))
     };
     listed(items.iter().chain(templates).map(one), "no resources")
 }
 
 /// Prompts: name, description, arguments.
 pub fn prompts(items: &[String]) -> String {
-    let one = |item: &String| {
-        let value: Value = serde_json::from_str(item).unwrap_or_default();
-        heading(&value, "name") + &parameters(&Parameters::of_prompt(&value["arguments"]))
-    };
+    let one = |item: &String| heading(item, "name") + &parameters(&prompt_parameters(item));
     listed(items.iter().map(one), "no prompts")
+}
+
+/// What a prompt takes, by its entry in the list.
+pub fn prompt_parameters(item: &str) -> Parameters {
+    let prompt = Object::read(item);
+    let arguments = prompt.as_ref().and_then(|prompt| prompt.get("arguments"));
+    let arguments: Value = arguments.and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default();
+    Parameters::of_prompt(&arguments)
 }
 
 fn listed(entries: impl Iterator<Item = String>, none: &str) -> String {
@@ -53,11 +55,16 @@ fn listed(entries: impl Iterator<Item = String>, none: &str) -> String {
 }
 
 /// What it is called, and its description in full.
-fn heading(value: &Value, key: &str) -> String {
-    let name = plain::line(value[key].as_str().unwrap_or("?"));
-    let title = value["title"].as_str().or_else(|| value["annotations"]["title"].as_str());
-    let title = title.map(|title| format!(" - {}", plain::line(title))).unwrap_or_default();
-    format!("{name}{title}\n{}", indented(value["description"].as_str().unwrap_or_default()))
+fn heading(item: &str, key: &str) -> String {
+    let object = Object::read(item);
+    let text = |name: &str| object.as_ref().and_then(|object| object.string(name));
+    let annotated = || {
+        let annotations = object.as_ref().and_then(|object| object.get("annotations"));
+        annotations.and_then(|annotations| Object::read(annotations.get())?.string("title"))
+    };
+    let name = plain::line(text(key).as_deref().unwrap_or("?"));
+    let title = text("title").or_else(annotated).map(|title| format!(" - {}", plain::line(&title)));
+    format!("{name}{}\n{}", title.unwrap_or_default(), indented(&text("description").unwrap_or_default()))
 }
 
 fn indented(text: &str) -> String {

@@ -23,7 +23,7 @@ mod target;
 mod wish;
 mod words;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 pub use raw::Raw;
 pub use stop::Stop;
@@ -36,6 +36,9 @@ use crate::{
     config::Format,
     link::{keeper, orphans},
 };
+
+/// How long descendants of a command may take to end that their parent left behind: they are asked, then killed.
+const LEFT_MAX: Duration = Duration::from_secs(3);
 
 /// How it is told.
 #[derive(clap::Args)]
@@ -161,7 +164,13 @@ pub fn run(target: &Target, talk: &Talk, wish: Wish) -> u8 {
         let _ = orphans::adopt();
         keeper::start()
     });
-    let code = runtime.block_on(once(target, talk, wish));
+    let code = runtime.block_on(async {
+        let code = once(target, talk, wish).await;
+        if keeper.is_some() {
+            orphans::settled(LEFT_MAX).await;
+        }
+        code
+    });
     // Somebody may still be asked something, at a terminal that says nothing.
     runtime.shutdown_background();
     drop(keeper);

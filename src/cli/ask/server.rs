@@ -74,7 +74,11 @@ impl<'a> Server<'a> {
     /// The result of a request, as it came. An error ends what we do.
     pub async fn result(&self, method: &str, params: &str) -> Result<String, Stop> {
         let response = self.respond(method, params).await?;
-        response.result().map(str::to_owned).ok_or_else(|| refusal(&response))
+        let result = response.result().ok_or_else(|| refusal(&response))?;
+        match input::outcome(method, result) {
+            Outcome::Invalid(why) if self.profile.is_modern() => Err(Stop::failed(why)),
+            _ => Ok(result.to_owned()),
+        }
     }
 
     /// The response to a request.
@@ -84,11 +88,16 @@ impl<'a> Server<'a> {
             params = with_meta(&params, "progressToken", "1");
         }
         let bytes = message::request(&Id::from(1), method, Some(&params));
-        self.send(message::one(bytes).ok_or_else(|| Stop::usage("its parameters are no JSON object"))?).await
+        self.answered(message::one(bytes).ok_or_else(|| Stop::usage("its parameters are no JSON object"))?).await
     }
 
-    /// Sends a request, and again with the answers where that is how it asks.
+    /// A request of somebody else's making, and its response, whatever that is.
     pub async fn send(&self, request: Message) -> Result<Message, Stop> {
+        self.exchange(&self.enveloped(request)?).await
+    }
+
+    /// Sends a request, and again with the answers where that is how the server asks.
+    async fn answered(&self, request: Message) -> Result<Message, Stop> {
         let request = self.enveloped(request)?;
         let mut next = request.clone();
         for _ in 0..=ROUNDS_MAX {

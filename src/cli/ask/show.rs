@@ -1,19 +1,18 @@
 //! Results as a person reads them: texts whole, what is no text by its type and size, or as a file.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{plain, save, stop::Stop, talk::Talk};
 use crate::wire::object::Object;
 
 /// A tool's result. `hint`: what its files are called.
 pub fn tool(result: &str, hint: &str, talk: &Talk) -> Result<String, Stop> {
-    let value: Value = serde_json::from_str(result).unwrap_or_default();
-    let mut parts = Vec::new();
-    for content in value["content"].as_array().into_iter().flatten() {
+    let (mut parts, mut has_text) = (Vec::new(), false);
+    for content in list(result, "content") {
+        has_text |= Object::read(content).and_then(|content| content.string("type")).as_deref() == Some("text");
         parts.push(block(content, hint, talk)?);
     }
-    let has_text = value["content"].as_array().into_iter().flatten().any(|content| content["type"] == "text");
     if !has_text && let Some(structured) = Object::read(result).and_then(|object| object.get("structuredContent")) {
         parts.push(plain::pretty(structured.get()));
     }
@@ -22,11 +21,10 @@ pub fn tool(result: &str, hint: &str, talk: &Talk) -> Result<String, Stop> {
 
 /// The contents of a resource.
 pub fn resource(result: &str, uri: &str, talk: &Talk) -> Result<String, Stop> {
-    let value: Value = serde_json::from_str(result).unwrap_or_default();
-    let contents = value["contents"].as_array().map_or(&[][..], Vec::as_slice);
     let mut parts = Vec::new();
-    for content in contents {
-        let own = content["uri"].as_str().unwrap_or(uri);
+    for content in list(result, "contents") {
+        let own = Object::read(content).and_then(|content| content.string("uri"));
+        let own = own.as_deref().unwrap_or(uri);
         // The one that was asked for needs no headline.
         if own != uri {
             parts.push(format!("{own}:"));
@@ -38,12 +36,13 @@ pub fn resource(result: &str, uri: &str, talk: &Talk) -> Result<String, Stop> {
 
 /// The messages of a prompt.
 pub fn prompt(result: &str, hint: &str, talk: &Talk) -> Result<String, Stop> {
-    let value: Value = serde_json::from_str(result).unwrap_or_default();
     let mut parts = Vec::new();
-    for message in value["messages"].as_array().into_iter().flatten() {
-        let role = message["role"].as_str().unwrap_or("?");
-        let contents = message["content"].as_array().map_or(std::slice::from_ref(&message["content"]), Vec::as_slice);
-        for content in contents {
+    for message in list(result, "messages") {
+        let Some(message) = Object::read(message) else { continue };
+        let role = message.string("role").unwrap_or_else(|| "?".to_owned());
+        let content = message.get("content").map_or("null", RawValue::get);
+        let several = if content.starts_with('[') { items(content) } else { vec![content] };
+        for content in several {
             parts.push(format!("{role}: {}", block(content, hint, talk)?));
         }
     }
@@ -60,32 +59,47 @@ pub fn saved(result: &str, hint: &str, talk: &Talk) -> Result<(), Stop> {
     Ok(())
 }
 
-fn block(content: &Value, hint: &str, talk: &Talk) -> Result<String, Stop> {
-    let text = |name: &str| content[name].as_str().unwrap_or_default();
-    match text("type") {
-        "text" => Ok(text("text").to_owned()),
-        kind @ ("image" | "audio") => binary(kind, text("data"), text("mimeType"), hint, talk),
+/// The items of one of a result's lists, as they came: a tree would stumble over the size of a number.
+fn list<'r>(result: &'r str, name: &str) -> Vec<&'r str> {
+    let list = Object::read(result).and_then(|result| result.get(name));
+    list.map(|list| items(list.get())).unwrap_or_default()
+}
+
+fn items(list: &str) -> Vec<&str> {
+    let items: Vec<&RawValue> = serde_json::from_str(list).unwrap_or_default();
+    items.into_iter().map(RawValue::get).collect()
+}
+
+fn block(content: &str, hint: &str, talk: &Talk) -> Result<String, Stop> {
+    let Some(object) = Object::read(content) else { return Ok(plain::pretty(content)) };
+    let text = |name: &str| object.string(name).unwrap_or_default();
+    match text("type").as_str() {
+        "text" => Ok(text("text")),
+        kind @ ("image" | "audio") => binary(kind, &text("data"), &text("mimeType"), hint, talk),
         "resource" => {
-            let resource = &content["resource"];
-            let uri = resource["uri"].as_str().unwrap_or(hint);
+            let resource = object.get("resource").map_or("{}", RawValue::get);
+            let uri = Object::read(resource).and_then(|resource| resource.string("uri"));
+            let uri = uri.as_deref().unwrap_or(hint);
             Ok(format!("resource {uri}:\n{}", body(resource, uri, talk)?))
         }
         "resource_link" => {
-            let kind = content["mimeType"].as_str().map(|kind| format!(" ({kind})")).unwrap_or_default();
-            let name = content["name"].as_str().map(|name| format!(" {name}")).unwrap_or_default();
-            let about = content["description"].as_str().map(|text| format!(": {text}")).unwrap_or_default();
+            let kind = object.string("mimeType").map(|kind| format!(" ({kind})")).unwrap_or_default();
+            let name = object.string("name").map(|name| format!(" {name}")).unwrap_or_default();
+            let about = object.string("description").map(|text| format!(": {text}")).unwrap_or_default();
             Ok(format!("link {}{kind}{name}{about}", text("uri")))
         }
         // Nothing is left out because we do not know it.
-        _ => Ok(plain::pretty(&content.to_string())),
+        _ => Ok(plain::pretty(content)),
     }
 }
 
-fn body(content: &Value, uri: &str, talk: &Talk) -> Result<String, Stop> {
-    match (content["text"].as_str(), content["blob"].as_str()) {
-        (Some(text), _) => Ok(text.to_owned()),
-        (None, Some(blob)) => binary("blob", blob, content["mimeType"].as_str().unwrap_or_default(), uri, talk),
-        (None, None) => Ok(plain::pretty(&content.to_string())),
+fn body(content: &str, uri: &str, talk: &Talk) -> Result<String, Stop> {
+    let object = Object::read(content);
+    let member = |name: &str| object.as_ref().and_then(|object| object.string(name));
+    match (member("text"), member("blob")) {
+        (Some(text), _) => Ok(text),
+        (None, Some(blob)) => binary("blob", &blob, &member("mimeType").unwrap_or_default(), uri, talk),
+        (None, None) => Ok(plain::pretty(content)),
     }
 }
 
@@ -130,13 +144,13 @@ mod tests {
             {"type":"resource","resource":{"uri":"a://b","text":"inside"}},
             {"type":"resource","resource":{"uri":"a://c","mimeType":"x/y","blob":"AA=="}},
             {"type":"resource_link","uri":"a://d","name":"d","mimeType":"text/plain","description":"more"},
-            {"type":"new","x":1}],"structuredContent":{"b":1.50}}"#;
+            {"type":"new","x":1.50}],"structuredContent":{"b":1e400}}"#;
         let shown = tool(result, "t", &Talk::default()).unwrap();
         assert_eq!(
             shown,
             "[image image/png, 3 bytes; --save DIR writes it]\n[audio of unknown type, 1 characters that are no base64]\n\
              resource a://b:\ninside\nresource a://c:\n[blob x/y, 1 bytes; --save DIR writes it]\n\
-             link a://d (text/plain) d: more\n{\n  \"type\": \"new\",\n  \"x\": 1\n}\n{\n  \"b\": 1.50\n}"
+             link a://d (text/plain) d: more\n{\n  \"type\": \"new\",\n  \"x\": 1.50\n}\n{\n  \"b\": 1e400\n}"
         );
     }
 

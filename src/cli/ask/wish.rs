@@ -143,8 +143,8 @@ async fn call(server: &Server<'_>, talk: &Talk, tool: &str, words: &[String]) ->
 
 async fn prompt(server: &Server<'_>, talk: &Talk, name: &str, words: &[String]) -> Result<(), Stop> {
     let list = server.list("prompts/list", "prompts", "prompts").await?;
-    let entry: Value = serde_json::from_str(find(&list, name, "prompt")?).unwrap_or_default();
-    let json = made(words, &Parameters::of_prompt(&entry["arguments"]), name)?;
+    let entry = find(&list, name, "prompt")?;
+    let json = made(words, &lists::prompt_parameters(entry), name)?;
     let params = format!(r#"{{"name":{},"arguments":{json}}}"#, Value::from(name));
     let result = server.result("prompts/get", &params).await?;
     print_result(talk, &result, name, |talk| show::prompt(&result, name, talk))
