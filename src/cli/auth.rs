@@ -5,13 +5,18 @@ use std::io::{BufRead, IsTerminal, Write};
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::{FAILED, Globals, LOGIN_NEEDED, OK, UNREACHABLE, USAGE, complain, fail, say};
+use super::{
+    ConfigFlag, FAILED, Globals, LOGIN_NEEDED, OK, UNREACHABLE, USAGE,
+    ask::{Stop, Target},
+    complain, fail, say,
+};
 use crate::{
     auth::{
         AuthError, OAuth, OAuthSpec,
         oauth::{Client, Device, Grant, Mode, SigningKey, registration, settings},
     },
-    config::Format,
+    config::{Format, RemoteConfig},
+    hub::remote::oauth_spec,
     link::remote::header_map,
     run,
 };
@@ -48,9 +53,14 @@ enum ClientVerb {
 /// Which credentials: what tells them apart has to be the same as at the login.
 #[derive(clap::Args)]
 struct Which {
-    /// The server
-    #[arg(value_name = "URL", env = "MCP_SERVER_URL")]
+    /// The server, or the name of an upstream of hub.toml
+    #[arg(value_name = "URL|NAME", env = "MCP_SERVER_URL")]
     url: String,
+    /// What hub.toml says of that upstream
+    #[arg(skip)]
+    remote: Option<Box<RemoteConfig>>,
+    #[command(flatten)]
+    config: ConfigFlag,
     /// Of a client that was registered by hand
     #[arg(long, value_name = "ID", env = "MCP_CLIENT_ID")]
     client_id: Option<String>,
@@ -121,7 +131,44 @@ struct Delete {
     yes: bool,
 }
 
-pub fn run(args: Args, globals: &Globals) -> u8 {
+impl Verb {
+    fn which(&mut self) -> &mut Which {
+        match self {
+            Verb::Login(Login { which, .. })
+            | Verb::Status(Status { which, .. })
+            | Verb::Logout(which)
+            | Verb::Client(
+                ClientVerb::Show(which)
+                | ClientVerb::Update(Update { which, .. })
+                | ClientVerb::Delete(Delete { which, .. }),
+            ) => which,
+        }
+    }
+}
+
+impl Which {
+    /// Looks the name of an upstream up.
+    fn resolve(&mut self, globals: &Globals) -> Result<(), Stop> {
+        if self.url.contains("://") {
+            return Ok(());
+        }
+        let target = Target::of_word(&self.url, &self.config, globals)?;
+        match target.config.remote {
+            Some(remote) => {
+                self.remote = Some(Box::new(remote));
+                Ok(())
+            }
+            None => {
+                Err(Stop::usage(format!("the upstream `{}` is a command: there is nothing to log in to", self.url)))
+            }
+        }
+    }
+}
+
+pub fn run(mut args: Args, globals: &Globals) -> u8 {
+    if let Err(stop) = args.verb.which().resolve(globals) {
+        return fail(stop.code, stop.text);
+    }
     let log = match globals.log("warn", Format::Human) {
         Ok(log) => log,
         Err(error) => return fail(USAGE, error),
@@ -144,11 +191,11 @@ async fn login(args: Login) -> u8 {
         Err(error) => return fail(USAGE, error),
     };
     let settings = &mut spec.settings;
-    settings.scopes = args.scope.as_deref().map(crate::auth::oauth::scope::split);
+    settings.scopes = args.scope.as_deref().map(crate::auth::oauth::scope::split).or(settings.scopes.take());
     settings.device = if args.device { Device::Prefer } else { Device::Auto };
     settings.browser = !args.no_browser;
     settings.callback_port = args.callback_port;
-    settings.client_metadata_url = args.client_metadata_url;
+    settings.client_metadata_url = args.client_metadata_url.or(settings.client_metadata_url.take());
     if args.client_credentials {
         settings.grant = Grant::ClientCredentials;
     }
@@ -192,7 +239,7 @@ async fn status(args: Status) -> u8 {
 }
 
 /// A status in words.
-fn told(status: &Value) -> String {
+pub(super) fn told(status: &Value) -> String {
     let mut out = status["server"].as_str().unwrap_or_default().to_owned();
     let mut line = |name: &str, value: String| out.push_str(&format!("\n  {name:<14}{value}"));
     line(
@@ -226,41 +273,63 @@ fn told(status: &Value) -> String {
     out
 }
 
+/// Forgets a login, and says what could not be undone.
+pub(super) async fn log_out(oauth: &OAuth) {
+    for undone in oauth.logout().await {
+        complain(format_args!("hubward: {undone}"));
+    }
+}
+
 async fn logout(which: &Which) -> u8 {
     let oauth = match spec(which) {
         Ok(spec) => OAuth::new(spec),
         Err(error) => return fail(USAGE, error),
     };
-    for undone in oauth.logout().await {
-        complain(format_args!("hubward: {undone}"));
-    }
+    log_out(&oauth).await;
     complain(format_args!("logged out of {}", which.url));
     OK
 }
 
+/// What is to be done with the registration of our client.
+pub(super) enum Deed {
+    Show,
+    Update { changes: Vec<(String, Value)>, shown: String, yes: bool },
+    Delete { yes: bool },
+}
+
+impl Deed {
+    pub(super) fn update(changes: &[String], yes: bool) -> Result<Deed, String> {
+        let shown = changes.join(", ");
+        let changes = changes.iter().map(|text| registration::parse_change(text)).collect::<Result<_, _>>()?;
+        Ok(Deed::Update { changes, shown, yes })
+    }
+}
+
 async fn client(verb: ClientVerb) -> u8 {
-    let (ClientVerb::Show(which) | ClientVerb::Update(Update { which, .. }) | ClientVerb::Delete(Delete { which, .. })) =
-        &verb;
-    let oauth = match spec(which) {
-        Ok(spec) => OAuth::new(spec),
-        Err(error) => return fail(USAGE, error),
+    let (which, deed) = match verb {
+        ClientVerb::Show(which) => (which, Ok(Deed::Show)),
+        ClientVerb::Update(Update { which, change, yes }) => (which, Deed::update(&change, yes)),
+        ClientVerb::Delete(Delete { which, yes }) => (which, Ok(Deed::Delete { yes })),
     };
-    let known = match &verb {
-        ClientVerb::Show(_) => oauth.client_show().await,
-        ClientVerb::Update(args) => {
-            let change: Result<Vec<_>, _> = args.change.iter().map(|text| registration::parse_change(text)).collect();
-            let change = match change {
-                Ok(change) => change,
-                Err(error) => return fail(USAGE, error),
-            };
-            if !args.yes && !confirmed(&format!("change {}? [y/N] ", args.change.join(", ")), &["y", "yes"]) {
+    match spec(&which).and_then(|spec| Ok((OAuth::new(spec), deed?))) {
+        Ok((oauth, deed)) => manage(&oauth, deed).await,
+        Err(error) => fail(USAGE, error),
+    }
+}
+
+/// Does it, where whoever is at the terminal agrees.
+pub(super) async fn manage(oauth: &OAuth, deed: Deed) -> u8 {
+    let known = match deed {
+        Deed::Show => oauth.client_show().await,
+        Deed::Update { changes, shown, yes } => {
+            if !yes && !confirmed(&format!("change {shown}? [y/N] "), &["y", "yes"]) {
                 return fail(USAGE, "nothing is changed; --yes does not ask");
             }
-            oauth.client_update(&change).await
+            oauth.client_update(&changes).await
         }
-        ClientVerb::Delete(args) => {
+        Deed::Delete { yes } => {
             let question = "The client is deleted for good, and its tokens with it. Type DELETE to do so: ";
-            if !args.yes && !confirmed(question, &["DELETE"]) {
+            if !yes && !confirmed(question, &["DELETE"]) {
                 return fail(USAGE, "nothing is deleted; --yes does not ask");
             }
             oauth.client_delete().await.map(|()| Value::Null)
@@ -286,7 +355,7 @@ fn confirmed(question: &str, good: &[&str]) -> bool {
     good.contains(&answer.trim())
 }
 
-fn failed(error: AuthError, needed: u8) -> u8 {
+pub(super) fn failed(error: AuthError, needed: u8) -> u8 {
     let code = if matches!(error, AuthError::Unreachable(_)) { UNREACHABLE } else { needed };
     fail(code, error)
 }
@@ -297,11 +366,17 @@ fn headers(which: &Which) -> Result<Vec<(String, String)>, String> {
         let (name, value) = line.split_once(':').ok_or_else(|| format!("--header {line:?} needs a colon"))?;
         Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
     };
-    which.header.iter().map(pair).collect()
+    let configured = which.remote.iter().flat_map(|remote| &remote.headers);
+    let configured = configured.map(|(name, value)| Ok((name.clone(), value.expose().to_owned())));
+    configured.chain(which.header.iter().map(pair)).collect()
 }
 
 /// The flags as a specification. What is not secret in the environment comes by flags.
 fn spec(which: &Which) -> Result<OAuthSpec, String> {
+    if let Some(remote) = &which.remote {
+        // As the hub asks, or it would not find what is kept here.
+        return oauth_spec(remote, Mode::Interactive).ok_or_else(|| format!("`{}` has no URL", which.url));
+    }
     let url = url::Url::parse(&which.url).map_err(|error| format!("{:?} is not a URL: {error}", which.url))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("{:?} does not begin with http:// or https://", which.url));

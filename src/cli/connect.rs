@@ -1,14 +1,15 @@
 //! `hubward connect`: a remote server on our stdin and stdout, for clients that only start commands.
 
 mod credentials;
+mod deeds;
 mod variables;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
 
-use self::variables::Variables;
-use super::{FAILED, Globals, OK, USAGE, complain, fail, not_started};
+use self::{deeds::Deeds, variables::Variables};
+use super::{FAILED, Globals, OK, USAGE, ask::Target, complain, fail, not_started};
 use crate::{
     auth::Credentials,
     config::{Config, Era, Format, Name, RemoteConfig, Text, TlsConfig, Transport, UpstreamConfig},
@@ -119,6 +120,8 @@ pub struct Args {
     /// Log nothing but errors
     #[arg(long, conflicts_with = "debug")]
     silent: bool,
+    #[command(flatten)]
+    deeds: Deeds,
     /// Belongs to the other direction
     #[arg(long = "named-server", num_args = 2, hide = true)]
     named_server: Vec<String>,
@@ -165,6 +168,13 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
         Ok(made) => made,
         Err(error) => return fail(USAGE, error),
     };
+    let Some((_, upstream)) = config.upstreams.first_key_value() else { return FAILED };
+    let shown = upstream.remote.as_ref().map(RemoteConfig::url_shown).unwrap_or_default();
+    let target = Target { name: name.clone(), config: upstream.clone(), credentials: credentials.clone(), shown };
+    if let Some(code) = deeds::run(&args.deeds, &target) {
+        log.flush();
+        return code;
+    }
     let code = run::on_system(async move {
         let (link, flushed) = match stdio::open(config.hub.limits.message_bytes_max) {
             Ok(open) => open,

@@ -40,6 +40,26 @@ impl OAuth {
         self.log_in(found, challenge.as_ref(), &[]).await.map(drop)
     }
 
+    /// The login as variables of a shell, secrets included: for another program that takes them.
+    pub async fn variables(&self) -> Vec<(&'static str, String)> {
+        let record = self.entry.read().await;
+        let Some(token) = record.token.clone().or_else(|| self.given()) else { return Vec::new() };
+        let known = record.registrations.get(&token.issuer);
+        let secret = |secret: &Secret| secret.expose().to_owned();
+        let all = [
+            ("MCP_CLIENT_ACCESS_TOKEN", Some(secret(&token.access))),
+            ("MCP_CLIENT_REFRESH_TOKEN", token.refresh.as_ref().map(secret)),
+            ("OAUTH_TOKEN_EXPIRES_AT", token.expires_at.map(|at| at.to_string())),
+            ("MCP_CLIENT_ID", Some(token.client_id.clone())),
+            ("MCP_CLIENT_SECRET", known.and_then(|known| known.client_secret.as_ref()).map(secret)),
+            ("MCP_CLIENT_REGISTRATION_TOKEN", known.and_then(|known| known.access_token.as_ref()).map(secret)),
+            ("MCP_CLIENT_REGISTRATION_URI", known.and_then(|known| known.uri.clone())),
+        ];
+        let set =
+            |(name, value): (&'static str, Option<String>)| Some((name, value.filter(|value| !value.is_empty())?));
+        all.into_iter().filter_map(set).collect()
+    }
+
     /// What is there, with nothing in it that is secret.
     pub async fn status(&self) -> Value {
         let record = self.entry.read().await;

@@ -44,6 +44,8 @@ pub enum Wish {
     },
     Raw(Raw),
     Ping,
+    /// Nothing but the greeting.
+    Greet,
 }
 
 impl Wish {
@@ -122,6 +124,7 @@ async fn fulfil(target: &Target, talk: &Talk, wish: Wish, opened: &Opened) -> Re
         Wish::Prompt { name, arguments } => prompt(&server, talk, &name, &arguments).await?,
         Wish::Raw(raw) => return raw.send(&server, talk).await,
         Wish::Ping => ping(&server, talk, opened).await?,
+        Wish::Greet => {}
     }
     Ok(OK)
 }
