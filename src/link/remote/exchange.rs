@@ -40,7 +40,7 @@ impl Endpoint {
             Ok(events) => {
                 // The answer, which this very task reads, must not end it.
                 self.under_way().remove(&id);
-                drop(tokio::join!(self.put_in(id, request), sse::read(self, events)));
+                tokio::join!(self.put_in(id, request), sse::read(self, events));
             }
             Err(also) => {
                 tracing::debug!(upstream = %self.spec.name, ?also, "no HTTP+SSE either");
