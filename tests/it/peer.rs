@@ -81,7 +81,7 @@ enum Piece {
     /// Nothing, until the gate opens.
     Wait(Gate),
     /// What a test says, until it says no more.
-    Told(Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>>),
+    Told(Arc<tokio::sync::Mutex<mpsc::Receiver<String>>>),
     /// Nothing, until the caller leaves.
     Hold,
     /// The connection ends here, whatever was promised.
@@ -107,7 +107,7 @@ impl Gate {
 }
 
 /// The mouth of an open stream.
-pub struct Mouth(mpsc::UnboundedSender<String>);
+pub struct Mouth(mpsc::Sender<String>);
 
 impl Mouth {
     pub fn say(&self, message: &Value) {
@@ -115,7 +115,7 @@ impl Mouth {
     }
 
     pub fn event(&self, text: &str) {
-        let _ = self.0.send(text.to_owned());
+        let _ = self.0.try_send(text.to_owned());
     }
 }
 
@@ -143,7 +143,7 @@ impl Reply {
 
     /// An event stream with a mouth.
     pub fn told() -> (Reply, Mouth) {
-        let (to, from) = mpsc::unbounded_channel();
+        let (to, from) = mpsc::channel(64);
         (Reply::events(&[]).piece(Piece::Told(Arc::new(tokio::sync::Mutex::new(from)))), Mouth(to))
     }
 
