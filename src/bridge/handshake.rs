@@ -171,6 +171,8 @@ async fn probe(connection: &Connection, name: &str, limit: Duration) -> Result<V
 /// basic/transports/streamable-http, backward compatibility).
 async fn probe_remote(connection: &Connection, name: &str, limit: Duration) -> Result<Verdict, CallError> {
     match discover(connection, name, limit).await {
+        // Not allowed, too slow, too early, too often: whatever it speaks, it would say so.
+        Err(error @ CallError::Status { status: 401 | 403 | 408 | 425 | 429, .. }) => Err(error),
         Err(CallError::Status { status: 400..=499, ref retry_after, .. }) if retry_after.is_none() => {
             Ok(Verdict::Legacy)
         }

@@ -103,7 +103,8 @@ pub fn retry(request: &Message, answers: &[(String, String)], state: Option<&str
     if let Some(state) = state {
         edit.set("requestState", state);
     }
-    message::one(request.with_params(&edit.apply()))
+    let other = message::one(request.with_params(&edit.apply()))?;
+    Some(other.with_headers(request.headers().cloned()))
 }
 
 #[cfg(test)]

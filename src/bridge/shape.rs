@@ -34,7 +34,8 @@ pub fn to_legacy(request: &Message) -> Option<Message> {
     let mut edit = params.edit();
     edit.remove("inputResponses").remove("requestState");
     edit.remove_meta(&KEYS);
-    message::one(request.with_params(&edit.apply()))
+    let other = message::one(request.with_params(&edit.apply()))?;
+    Some(other.with_headers(request.headers().cloned()))
 }
 
 /// A retry with the state that the upstream itself gave.

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 use serde_json::Value;
 
 use super::{
+    forward,
     guard::{self, Accepts},
     modern,
     rescue::Refusal,
@@ -91,7 +92,7 @@ async fn post(
     };
     match envelope::claim(first) {
         Claim::Modern(envelope) => {
-            let message = first.clone();
+            let message = forward::request(first.clone(), request.headers(), route);
             return modern::serve(request, house, route, message, envelope, accepts).await;
         }
         Claim::Malformed(why) => return Err(refused(Refusal::Envelope(why))),
@@ -108,7 +109,7 @@ async fn post(
     }
     let session = session(request, route).map_err(refused)?;
     // 5. Messages one by one, or in an array where the revision has them.
-    let (messages, batch) = match body {
+    let (messages, batch) = match forward::body(body, request.headers(), route) {
         Body::One(message) => (vec![message], false),
         Body::Batch(messages) => (messages, true),
     };

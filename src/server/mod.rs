@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod exchange;
+pub mod forward;
 pub mod guard;
 pub mod listen;
 pub mod mcp;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 
-use super::{guard, mcp, rescue::Refusal, stream};
+use super::{forward, guard, mcp, rescue::Refusal, stream};
 use crate::{
     hub::{
         House,
@@ -89,7 +89,7 @@ async fn try_post(
     let bytes_max = house.config.load().limits.body_bytes_max;
     let bytes = guard::body(request, payload, bytes_max).await?;
     *unread = false;
-    let messages = match message::read_client(bytes)? {
+    let messages = match forward::body(message::read_client(bytes)?, request.headers(), &route) {
         Body::One(message) => vec![message],
         Body::Batch(messages) => {
             mcp::batch_allowed(&session, &messages)?;

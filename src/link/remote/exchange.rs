@@ -37,7 +37,11 @@ impl Endpoint {
         }
         match sse::open(self).await {
             // From here on this task is the reader of the stream.
-            Ok(events) => drop(tokio::join!(self.put_in(id, request), sse::read(self, events))),
+            Ok(events) => {
+                // The answer, which this very task reads, must not end it.
+                self.under_way().remove(&id);
+                tokio::join!(self.put_in(id, request), sse::read(self, events));
+            }
             Err(also) => {
                 tracing::debug!(upstream = %self.spec.name, ?also, "no HTTP+SSE either");
                 self.fail(id, failure).await;

@@ -1,0 +1,71 @@
+//! Arguments that a tool wants repeated in headers, as its list says.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::peer::modern;
+
+fn marked(name: &str, kind: &str, header: &str) -> Value {
+    let schema = json!({ "type": "object", "properties": { "region": { "type": kind, "x-mcp-header": header } } });
+    json!({ "name": name, "inputSchema": schema })
+}
+
+fn list(seen: &Seen, tools: Value) -> Option<Reply> {
+    let result = json!({ "tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "public" });
+    (seen.method() == "tools/list").then(|| Reply::json(&seen.result(result)))
+}
+
+#[tokio::test]
+async fn p50_marked_arguments_are_repeated_and_unlisted_tools_are_listed_first() {
+    let peer = modern(|seen| list(seen, json!([marked("echo", "string", "Region")]))).await;
+    let hub = Hub::start(&peer.upstream("a", ""));
+    let client = Client::open(&hub, "/a/mcp").await;
+    for region in ["eu", "ö", ""] {
+        client.call("echo", json!({ "region": region })).await;
+    }
+    client.call("echo", json!({})).await;
+    let calls = peer.of("tools/call");
+    let found: Vec<_> = calls.iter().map(|call| call.header("mcp-param-region")).collect();
+    assert_eq!(found, [Some("eu"), Some("=?base64?w7Y=?="), Some(""), None]);
+    assert_eq!(peer.count("tools/list"), 1);
+}
+
+#[tokio::test]
+async fn p50_a_tool_with_an_invalid_mark_is_left_out_of_the_list() {
+    let tools = json!([marked("bad", "number", "N"), marked("good", "string", "Region"), marked("none", "string", "")]);
+    let peer = modern(move |seen| list(seen, tools.clone())).await;
+    let hub = Hub::start(&peer.upstream("a", ""));
+    let client = Client::open(&hub, "/a/mcp").await;
+    let listed = client.request("tools/list", json!({})).await.last();
+    let names: Vec<_> = listed["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone()).collect();
+    assert_eq!(names, ["good"]);
+    hub.logged("left out of the list").await;
+}
+
+#[tokio::test]
+async fn p50_a_mismatch_is_answered_by_one_more_look_at_the_list() {
+    for stubborn in [false, true] {
+        let lists = AtomicUsize::new(0);
+        let peer = modern(move |seen| match seen.method() {
+            "tools/list" => {
+                let first = lists.fetch_add(1, Ordering::SeqCst) == 0;
+                list(seen, json!([marked("echo", "string", if first { "Old" } else { "New" })]))
+            }
+            "tools/call" if stubborn || seen.header("mcp-param-new").is_none() => {
+                Some(Reply::json(&seen.error(-32020, "header mismatch", Value::Null)).with(400))
+            }
+            _ => None,
+        })
+        .await;
+        let hub = Hub::start(&peer.upstream("a", ""));
+        let client = Client::open(&hub, "/a/mcp").await;
+        let answer = client.call("echo", json!({ "region": "eu" })).await;
+        match stubborn {
+            false => assert_eq!(answer.tool_text(), "called"),
+            true => assert!(answer.last()["error"].is_object(), "{answer:?}"),
+        }
+        assert_eq!((peer.count("tools/list"), peer.count("tools/call")), (2, 2));
+    }
+}
