@@ -11,6 +11,7 @@ use std::{
 use actix_web::dev::ServerHandle;
 
 use crate::{
+    auth::Credentials,
     config::{Bind, Config, Name},
     hub::{Apply, Drain, House, Hub, HubAddress, ReloadError, Source},
     link::{Link, keeper::Keeper, orphans},
@@ -144,10 +145,17 @@ impl Running {
     }
 }
 
-/// Serves one upstream of a configuration to whoever is at the other end of a link, and listens nowhere. Ends with the
+/// Serves one upstream of a configuration, which is asked with these credentials, to whoever is at the other end of a link, and listens nowhere. Ends with the
 /// link, or when told to.
-pub async fn serve_stdio(config: Config, name: &Name, link: Link, shutdown: Shutdown) -> Result<(), StartError> {
+pub async fn serve_stdio(
+    config: Config,
+    name: &Name,
+    credentials: Arc<Credentials>,
+    link: Link,
+    shutdown: Shutdown,
+) -> Result<(), StartError> {
     let house = House::new(&config);
+    let _ = house.engine.credentials.set(credentials);
     // There are no workers: this thread does it all.
     house.engine.workers.register();
     let hub = Hub::start(house.clone(), config.clone(), String::new(), None);

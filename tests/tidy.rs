@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("bridge", &["wire", "link"]),
     ("hub", &["wire", "config", "auth", "link", "bridge"]),
     ("server", &["wire", "config", "link", "bridge", "hub"]),
-    ("run", &["config", "link", "hub", "server", "shutdown"]),
+    ("run", &["auth", "config", "link", "hub", "server", "shutdown"]),
     ("cli", &["wire", "config", "auth", "link", "bridge", "hub", "server", "observe", "run", "shutdown"]),
 ];
 

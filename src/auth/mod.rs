@@ -70,6 +70,14 @@ impl Credentials {
         }
     }
 
+    /// Resolves when there is a token that was not there before: somebody has logged in.
+    pub async fn renewed(&self) {
+        match self {
+            Credentials::OAuth(oauth) => oauth.wait_ready().await,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// The server refused a request that bore these headers. Is it worth asking again, with what [`apply`] now gives?
     ///
     /// `sent` has to hold the `Authorization` that was sent: it tells whether a newer token is there by now.

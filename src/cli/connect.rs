@@ -1,14 +1,17 @@
 //! `hubward connect`: a remote server on our stdin and stdout, for clients that only start commands.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+mod credentials;
+mod variables;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
 
-use super::{FAILED, Globals, OK, USAGE, fail, not_started};
+use self::variables::Variables;
+use super::{FAILED, Globals, OK, USAGE, complain, fail, not_started};
 use crate::{
-    config::{
-        Auth, ClientCredentials, Config, Era, Format, Name, RemoteConfig, Text, TlsConfig, Transport, UpstreamConfig,
-    },
+    auth::Credentials,
+    config::{Config, Era, Format, Name, RemoteConfig, Text, TlsConfig, Transport, UpstreamConfig},
     link::stdio,
     run,
     shutdown::Shutdown,
@@ -21,12 +24,18 @@ const START_MAX: Duration = Duration::from_secs(10 * 60);
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The server's URL
-    #[arg(value_name = "URL", env = "MCP_SERVER_URL")]
+    /// The server's URL [default: MCP_SERVER_URL, of the environment or of `.env`]
+    #[arg(value_name = "URL")]
     url: Option<String>,
+    /// Where the browser comes back to, as --callback-port
+    #[arg(value_name = "PORT", hide = true)]
+    port: Option<u16>,
     /// The server's URL
     #[arg(long, value_name = "URL", conflicts_with = "url")]
     server_url: Option<String>,
+    /// Variables from a file; the environment wins. Without a URL the nearest `.env` of this folder and those above
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
     /// A header for each request, `Name: value`; ${VAR} stands for a variable (repeatable)
     #[arg(long = "header", value_name = "NAME: VALUE")]
     header: Vec<String>,
@@ -39,24 +48,61 @@ pub struct Args {
     /// Whether it opens with `initialize` (legacy) or is of 2026-07-28 (modern)
     #[arg(long, value_enum, default_value = "auto")]
     era: EraArg,
-    /// Of a client that was registered by hand
-    #[arg(long, value_name = "ID", env = "MCP_CLIENT_ID")]
+    /// OAuth: of a client that was registered by hand [env: MCP_CLIENT_ID]
+    #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-    #[arg(long, value_name = "SECRET", env = "MCP_CLIENT_SECRET", hide_env_values = true, requires = "client_id")]
+    /// Its secret [env: MCP_CLIENT_SECRET]
+    #[arg(long, value_name = "SECRET")]
     client_secret: Option<String>,
-    /// Get a token here with the client's own credentials: no person is needed
-    #[arg(long, value_name = "URL", requires = "client_id")]
+    /// In place of a secret: the key that signs (PEM)
+    #[arg(long, value_name = "FILE")]
+    private_key: Option<PathBuf>,
+    /// The client speaks for itself: nobody has to log in
+    #[arg(long)]
+    client_credentials: bool,
+    /// The same, with a token from here
+    #[arg(long, value_name = "URL")]
     token_url: Option<String>,
+    /// Where a document describes this client
+    #[arg(long, value_name = "URL")]
+    client_metadata_url: Option<String>,
+    /// What to ask for, in place of what the server says (repeatable)
+    #[arg(long, value_name = "SCOPE")]
+    scope: Vec<String>,
+    /// What tokens are for, in place of what the server says
+    #[arg(long, value_name = "URL")]
+    resource: Option<String>,
+    /// Print the address of a login and open nothing
+    #[arg(long)]
+    no_browser: bool,
+    /// Log in by a code that is typed on another machine, where that is offered
+    #[arg(long)]
+    device: bool,
+    /// Where the browser comes back to [default: a free port]
+    #[arg(long, value_name = "PORT")]
+    callback_port: Option<u16>,
+    /// The host it comes back to
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// How long a login may take, in seconds [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    auth_timeout: Option<u64>,
+    /// `{"client_id": …, "client_secret": …}`, or @FILE
+    #[arg(long, value_name = "JSON", conflicts_with = "client_id")]
+    static_oauth_client_info: Option<String>,
+    /// `{"scope": …, "client_name": …}`, or @FILE
+    #[arg(long, value_name = "JSON")]
+    static_oauth_client_metadata: Option<String>,
     /// HTTP Basic
-    #[arg(long, requires = "password")]
+    #[arg(long)]
     username: Option<String>,
-    #[arg(long, requires = "username")]
+    #[arg(long)]
     password: Option<String>,
     /// Digest in place of Basic
     #[arg(long, requires = "username")]
     digest: bool,
-    /// Check the server's certificate; or trust the authorities in this PEM file too
-    #[arg(long, value_name = "true|false|FILE", num_args = 0..=1, default_missing_value = "true", require_equals = false)]
+    /// Check the server's certificate; or trust the authorities in this PEM file too [env: VERIFY_SSL]
+    #[arg(long, value_name = "true|false|FILE", num_args = 0..=1, default_missing_value = "true")]
     verify_ssl: Option<String>,
     /// Believe any certificate
     #[arg(long, conflicts_with = "verify_ssl")]
@@ -64,9 +110,20 @@ pub struct Args {
     /// The proxy to use [default: that of the environment]
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
-    /// The longest call, in seconds
-    #[arg(long, value_name = "SECONDS", env = "REQUEST_TIMEOUT", default_value_t = 300)]
-    request_timeout: u64,
+    /// The longest call, in seconds [env: REQUEST_TIMEOUT] [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    request_timeout: Option<u64>,
+    /// Log everything
+    #[arg(long)]
+    debug: bool,
+    /// Log nothing but errors
+    #[arg(long, conflicts_with = "debug")]
+    silent: bool,
+    /// Belongs to the other direction
+    #[arg(long = "named-server", num_args = 2, hide = true)]
+    named_server: Vec<String>,
+    #[arg(long = "named-server-config", hide = true)]
+    named_server_config: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -87,12 +144,25 @@ enum EraArg {
 }
 
 pub fn run(args: Args, globals: &Globals) -> u8 {
-    let log = match globals.log("warn", Format::Human) {
+    let named = args.url.as_ref().or(args.server_url.as_ref());
+    let variables = match Variables::read(args.env_file.as_deref(), named.is_none()) {
+        Ok(variables) => variables,
+        Err(error) => return fail(USAGE, error),
+    };
+    let level = match (args.debug, args.silent) {
+        (true, _) => "debug".to_owned(),
+        (_, true) => "error".to_owned(),
+        _ => variables.get("LOG_LEVEL").map_or_else(|| "warn".to_owned(), |level| level_of(&level)),
+    };
+    let log = match globals.log(&level, Format::Human) {
         Ok(log) => log,
         Err(error) => return fail(USAGE, error),
     };
-    let (name, config) = match config(args) {
-        Ok(config) => config,
+    if !args.named_server.is_empty() || args.named_server_config.is_some() {
+        complain("hubward: named servers belong to the other direction, `hubward proxy`, and are ignored");
+    }
+    let (name, config, credentials) = match made(&args, &variables) {
+        Ok(made) => made,
         Err(error) => return fail(USAGE, error),
     };
     let code = run::on_system(async move {
@@ -104,7 +174,7 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
             Ok(shutdown) => shutdown,
             Err(error) => return fail(FAILED, format!("cannot listen for signals: {error}")),
         };
-        if let Err(error) = run::serve_stdio(config, &name, link, shutdown).await {
+        if let Err(error) = run::serve_stdio(config, &name, credentials, link, shutdown).await {
             return not_started(error);
         }
         flushed.wait().await;
@@ -114,40 +184,37 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
     code
 }
 
-/// The flags as a configuration with one upstream.
-fn config(args: Args) -> Result<(Name, Config), String> {
-    let url = args.server_url.or(args.url).ok_or("the URL of a server is needed: hubward connect https://…")?;
+/// A log level as other programs call it.
+fn level_of(text: &str) -> String {
+    match text.to_ascii_lowercase().as_str() {
+        "warning" => "warn".to_owned(),
+        "critical" | "fatal" => "error".to_owned(),
+        level => level.to_owned(),
+    }
+}
+
+/// Flags and variables as a configuration with one upstream, and what it is asked with.
+fn made(args: &Args, variables: &Variables) -> Result<(Name, Config, Arc<Credentials>), String> {
+    let url = args.server_url.clone().or_else(|| args.url.clone());
+    let url = url.or_else(|| variables.get("MCP_SERVER_URL").or_else(|| variables.get("SSE_URL")));
+    let url = url.ok_or("the URL of a server is needed: hubward connect https://…")?;
     let parsed = url::Url::parse(&url).map_err(|error| format!("{url:?} is not a URL: {error}"))?;
     if !matches!(parsed.scheme(), "http" | "https") {
         return Err(format!("{url:?} does not begin with http:// or https://"));
     }
     let mut remote = RemoteConfig::new(Text::from(url));
-    remote.headers = headers(&args.header, &args.headers)?;
+    remote.headers = headers(args, variables)?;
     remote.transport = match args.transport {
         TransportArg::Auto => Transport::Auto,
         TransportArg::StreamableHttp => Transport::StreamableHttp,
         TransportArg::Sse => Transport::Sse,
     };
-    remote.tls = tls(args.verify_ssl.as_deref(), args.no_verify_ssl)?;
-    remote.proxy = args.proxy.map(Text::from);
-    let user = args.username.map(Text::from).zip(args.password.map(Text::secret));
-    remote.auth = match (user, args.digest, args.token_url, args.client_id) {
-        (Some((username, password)), true, ..) => Auth::Digest { username, password },
-        (Some((username, password)), false, ..) => Auth::Basic { username, password },
-        (None, _, Some(token_url), Some(client_id)) => Auth::ClientCredentials(ClientCredentials {
-            token_url: Some(Text::from(token_url)),
-            client_id: Text::from(client_id),
-            client_secret: args.client_secret.map(Text::secret),
-            private_key: None,
-            scopes: None,
-        }),
-        (None, _, _, Some(client_id)) => Auth::OAuth(crate::config::OAuthConfig {
-            client_id: Some(Text::from(client_id)),
-            client_secret: args.client_secret.map(Text::secret),
-            ..Default::default()
-        }),
-        _ => Auth::Auto,
-    };
+    let off = args.no_verify_ssl || variables.switch("VERIFY_SSL") == Some(false);
+    remote.tls = tls(args.verify_ssl.as_deref(), off)?;
+    remote.proxy = args.proxy.clone().map(Text::from);
+    remote.auth = credentials::password(args)?;
+    let name = Name::new(NAME).map_err(|error| error.to_string())?;
+    let credentials = credentials::make(args, variables, &name, &remote)?;
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let mut upstream = UpstreamConfig::new("", here);
     upstream.remote = Some(remote);
@@ -157,42 +224,31 @@ fn config(args: Args) -> Result<(Name, Config), String> {
         EraArg::Modern => Era::Modern,
     };
     upstream.start_timeout = START_MAX;
-    upstream.request_timeout = Duration::from_secs(args.request_timeout.max(1));
+    let limit = args.request_timeout.or_else(|| variables.get("REQUEST_TIMEOUT")?.parse().ok());
+    upstream.request_timeout = Duration::from_secs(limit.unwrap_or(300).max(1));
     upstream.expose_errors = true;
-    let name = Name::new(NAME).map_err(|error| error.to_string())?;
     let mut config = Config { upstreams: BTreeMap::from([(name.clone(), upstream)]), ..Config::default() };
     // The one client has one session, however long it thinks.
     config.hub.limits.session_idle_timeout = Duration::MAX;
-    Ok((name, config))
+    Ok((name, config, credentials))
 }
 
-/// Headers of both spellings; `API_ACCESS_TOKEN` gives an Authorization where none is named.
-fn headers(lines: &[String], pairs: &[String]) -> Result<BTreeMap<String, Text>, String> {
+/// Headers of both spellings. `API_ACCESS_TOKEN` gives an `Authorization` where none is named.
+fn headers(args: &Args, variables: &Variables) -> Result<BTreeMap<String, Text>, String> {
     let mut headers = BTreeMap::new();
-    let lines = lines.iter().map(|line| line.split_once(':').ok_or_else(|| format!("--header {line:?} needs a colon")));
-    let pairs = pairs.chunks_exact(2).map(|pair| Ok((pair[0].as_str(), pair[1].as_str())));
-    for pair in lines.chain(pairs) {
+    let split = |line: &String| {
+        let (name, value) = line.split_once(':').ok_or_else(|| format!("--header {line:?} needs a colon"))?;
+        Ok::<_, String>((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    let pairs = args.headers.chunks_exact(2).map(|pair| Ok((pair[0].clone(), pair[1].clone())));
+    for pair in args.header.iter().map(split).chain(pairs) {
         let (name, value) = pair?;
-        headers.insert(name.trim().to_ascii_lowercase(), Text::secret(expanded(value.trim())?));
+        headers.insert(name.to_ascii_lowercase(), Text::secret(variables.expand(&value)?));
     }
-    if let Some(token) = std::env::var("API_ACCESS_TOKEN").ok().filter(|token| !token.is_empty()) {
+    if let Some(token) = variables.get("API_ACCESS_TOKEN") {
         headers.entry("authorization".into()).or_insert_with(|| Text::secret(format!("Bearer {token}")));
     }
     Ok(headers)
-}
-
-/// `${VAR}` in a header: clients split arguments at blanks, so a value with one comes from the environment.
-fn expanded(text: &str) -> Result<String, String> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${") {
-        let (name, behind) = after.split_once('}').ok_or_else(|| format!("`${{` without its `}}` in {text:?}"))?;
-        let name = name.strip_prefix("env:").unwrap_or(name);
-        out.push_str(before);
-        out.push_str(&std::env::var(name).map_err(|_| format!("the variable `{name}` is not set"))?);
-        rest = behind;
-    }
-    Ok(out + rest)
 }
 
 fn tls(verify: Option<&str>, none: bool) -> Result<TlsConfig, String> {

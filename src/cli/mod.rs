@@ -1,6 +1,7 @@
 //! The commands: flags, one library call, an exit code.
 
 pub mod ask;
+pub mod auth;
 pub mod check;
 pub mod connect;
 pub mod demo;
@@ -25,6 +26,10 @@ pub const OK: u8 = 0;
 pub const FAILED: u8 = 1;
 /// Wrong usage, or an invalid configuration.
 pub const USAGE: u8 = 2;
+/// Somebody has to log in.
+pub const LOGIN_NEEDED: u8 = 3;
+/// Whoever was asked cannot be reached.
+pub const UNREACHABLE: u8 = 4;
 
 /// Many MCP servers behind one address: each at its own URL, supervised, reloaded live.
 #[derive(Parser)]
@@ -84,6 +89,8 @@ enum Command {
     Proxy(proxy::Args),
     /// A remote server on our stdin and stdout, for clients that only start commands
     Connect(Box<connect::Args>),
+    /// Log in to a remote server, see what is there, log out
+    Auth(Box<auth::Args>),
     /// List the tools of a server: what they do, and what they take
     #[command(override_usage = usage("tools", ""))]
     Tools(ask::ServerArgs),
@@ -165,6 +172,7 @@ pub fn main() -> u8 {
         Command::Init(args) => init::run(args),
         Command::Proxy(args) => proxy::run(args, &globals),
         Command::Connect(args) => connect::run(*args, &globals),
+        Command::Auth(args) => auth::run(*args, &globals),
         Command::Tools(args) => ask::of_server(args, ask::Wish::Tools, &globals),
         Command::Resources(args) => ask::of_server(args, ask::Wish::Resources, &globals),
         Command::Prompts(args) => ask::of_server(args, ask::Wish::Prompts, &globals),

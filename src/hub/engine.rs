@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Limits;
+use crate::{auth::Credentials, config::Limits};
 
 /// Shared by the Hub, its upstreams, and the server.
 pub struct Engine {
@@ -26,6 +26,8 @@ pub struct Engine {
     pub streams: AtomicUsize,
     /// Cancelled when the hub is to end at once: no process gets time to finish.
     pub at_once: CancellationToken,
+    /// What remote upstreams are asked with, in place of what their configurations say.
+    pub credentials: OnceLock<Arc<Credentials>>,
     /// Our own executable, which stands in for a command named `hubward`.
     pub executable: OnceLock<std::path::PathBuf>,
 }
@@ -39,6 +41,7 @@ impl Engine {
             sessions: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
             at_once: CancellationToken::new(),
+            credentials: OnceLock::new(),
             executable: OnceLock::new(),
         };
         if let Ok(path) = std::env::current_exe() {

@@ -7,8 +7,11 @@ use std::{
 };
 
 use crate::{
-    auth::Credentials,
-    config::{Name, RemoteConfig, Transport},
+    auth::{
+        Credentials, Digest, OAuth, OAuthSpec, Password,
+        oauth::{Client, Grant, Mode, Prompt, SigningKey, settings::tenant},
+    },
+    config::{Auth, Name, RemoteConfig, Text, Transport},
     link::remote::{self, HttpSpec, RemoteSpec, header_map},
 };
 
@@ -73,23 +76,97 @@ impl Far {
 
     /// The HTTP client; made anew where a file it was made of has changed.
     fn http(&self) -> Result<remote::Client, String> {
-        let tls = &self.config.tls;
-        let pair = tls.identity.iter().flat_map(|(cert, key)| [cert, key]);
+        let spec = http_spec(&self.config);
+        let pair = spec.identity.iter().flat_map(|(cert, key)| [cert, key]);
         let written = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
-        let files: HttpFiles = tls.ca.iter().chain(pair).map(|path| (path.clone(), written(path))).collect();
+        let files: HttpFiles = spec.ca.iter().chain(pair).map(|path| (path.clone(), written(path))).collect();
         let mut http = lock(&self.http);
         if let Some((_, client)) = http.as_ref().filter(|(made_of, _)| *made_of == files) {
             return Ok(client.clone());
         }
-        let client = remote::client(&HttpSpec {
-            ca: tls.ca.clone(),
-            identity: tls.identity.clone(),
-            unverified: !tls.verify,
-            proxy: self.config.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
-        })?;
+        let client = remote::client(&spec)?;
         *http = Some((files, client.clone()));
         Ok(client)
     }
+}
+
+fn http_spec(config: &RemoteConfig) -> HttpSpec {
+    HttpSpec {
+        ca: config.tls.ca.clone(),
+        identity: config.tls.identity.clone(),
+        unverified: !config.tls.verify,
+        proxy: config.proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
+    }
+}
+
+/// With what a remote upstream is asked. A login is shown in the log.
+pub fn credentials(name: &Name, config: &RemoteConfig) -> Credentials {
+    let name = name.clone();
+    credentials_for(config, Mode::Daemon, move |prompt| {
+        let code = prompt.code.as_ref().map(|code| format!(" and enter the code {code}")).unwrap_or_default();
+        tracing::warn!(upstream = %name, "somebody has to log in: visit {}{code}", prompt.url);
+    })
+}
+
+/// With what a remote server is asked by one for whom a login is shown so.
+pub fn credentials_for(
+    config: &RemoteConfig,
+    mode: Mode,
+    show: impl Fn(&Prompt) + Send + Sync + 'static,
+) -> Credentials {
+    let password = |username: &Text, password: &Text| Password {
+        username: username.expose().to_owned(),
+        password: password.expose().to_owned().into(),
+    };
+    match &config.auth {
+        Auth::Basic { username, password: secret } => Credentials::Basic(password(username, secret)),
+        Auth::Digest { username, password: secret } => Credentials::Digest(Digest::new(password(username, secret))),
+        // What is written down is meant.
+        Auth::Auto if config.headers.contains_key("authorization") => Credentials::None,
+        Auth::Auto | Auth::OAuth(_) | Auth::ClientCredentials(_) => match oauth_spec(config, mode) {
+            Some(spec) => Credentials::OAuth(OAuth::new(OAuthSpec { show: Arc::new(show), ..spec })),
+            None => Credentials::None,
+        },
+    }
+}
+
+/// How a token for a remote server is come by, as its configuration says. None where its URL is none.
+pub fn oauth_spec(config: &RemoteConfig, mode: Mode) -> Option<OAuthSpec> {
+    let mut spec = OAuthSpec::new(config.url.expose().parse().ok()?, mode);
+    let settings = &mut spec.settings;
+    let text = |text: &Option<Text>| text.as_ref().map(|text| text.expose().to_owned());
+    match &config.auth {
+        Auth::OAuth(oauth) => {
+            settings.client = oauth.client_id.as_ref().map(|id| Client {
+                id: id.expose().to_owned(),
+                secret: text(&oauth.client_secret).map(Into::into),
+                key: None,
+                issuer: None,
+            });
+            settings.client_metadata_url = text(&oauth.client_metadata_url);
+            settings.scopes = oauth.scopes.clone();
+        }
+        Auth::ClientCredentials(own) => {
+            settings.grant = Grant::ClientCredentials;
+            settings.client = Some(Client {
+                id: own.client_id.expose().to_owned(),
+                secret: text(&own.client_secret).map(Into::into),
+                key: text(&own.private_key).map(|pem| SigningKey { pem: pem.into(), algorithm: None }),
+                issuer: None,
+            });
+            settings.endpoints.token = text(&own.token_url);
+            settings.scopes = own.scopes.clone();
+        }
+        _ => {}
+    }
+    // The same server may be another tenant's by another header.
+    settings.tenant = tenant(config.headers.iter().map(|(name, value)| (name.as_str(), value.expose())));
+    let http = http_spec(config);
+    let proxy = http.proxy.as_ref().and_then(|proxy| proxy.parse::<url::Url>().ok());
+    settings.proxy_host = proxy.and_then(|proxy| proxy.host_str().map(str::to_owned));
+    // A file that cannot be read was told where the server itself was asked.
+    spec.base = Arc::new(move || remote::builder(&http).unwrap_or_default());
+    Some(spec)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -27,7 +27,7 @@ use super::{
     isolation::jitter,
     lifecycle::{Effect, Event, Lifecycle, Phase},
     peer::Peer,
-    remote::Far,
+    remote::{Far, credentials},
     routes::{Serving, State, UpstreamStatus},
     session::Session,
     tether::Tether,
@@ -108,6 +108,8 @@ enum Told {
     GivenUp {
         number: u64,
     },
+    /// Somebody has logged in.
+    LoggedIn,
     Lost {
         number: u64,
         asked: bool,
@@ -152,6 +154,8 @@ pub struct Upstream {
     public: Option<String>,
     /// The last start failed for want of a login.
     unauthorized: bool,
+    /// A task waits for one.
+    awaits_login: bool,
     /// Where it is somewhere else.
     far: Option<Arc<Far>>,
     /// Cancelled when nobody can be served any more by what is starting.
@@ -179,11 +183,15 @@ impl Upstream {
             era => Some((era == Era::Modern, Instant::now())),
         };
         spec.serving.modern.store(spec.config.era == Era::Modern, Ordering::Relaxed);
-        let far = spec.config.remote.as_ref().map(|remote| Far::new(remote.clone(), Arc::default()));
+        let far = spec.config.remote.as_ref().map(|config| {
+            let given = spec.engine.credentials.get().cloned();
+            Far::new(config.clone(), given.unwrap_or_else(|| Arc::new(credentials(&spec.name, config))))
+        });
         Upstream {
             life: Lifecycle::new(spec.config.patience()),
             far,
             unauthorized: false,
+            awaits_login: false,
             spec,
             instances: HashMap::new(),
             last_instance: 0,
@@ -369,6 +377,11 @@ impl Handler<Told> for Upstream {
                 self.instances.remove(&number);
                 self.life.forget_start();
                 self.serve_queue(context);
+            }
+            Told::LoggedIn => {
+                self.awaits_login = false;
+                self.step(Event::Revive, context);
+                self.serve_waiters(context);
             }
             Told::Lost { number, asked, why, stderr } => self.lost(number, asked, why, stderr, context),
         }

@@ -128,6 +128,10 @@ pub fn checked(text: &str, reach: Reach) -> Result<Url, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return refuse("it holds a name or a password");
     }
+    if matches!(url.host(), Some(Host::Domain(name)) if name.contains(|c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c)))
+    {
+        return refuse("its host is no name");
+    }
     if url.fragment().is_some() {
         return refuse("it holds a fragment");
     }

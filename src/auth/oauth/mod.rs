@@ -74,10 +74,20 @@ struct Memory {
     token: Option<Token>,
     /// When a person logged in last.
     logged_in: Option<Instant>,
-    /// What this process got last, when, and for how many requests it was used since.
-    got: Option<(Secret, Instant, u32)>,
+    /// What this process got last.
+    got: Option<Got>,
     /// How often a bigger scope was asked for in vain, by what wanted it.
     steps: HashMap<Operation, u8>,
+}
+
+/// A token that this process got, and how it fared.
+struct Got {
+    access: Secret,
+    when: Instant,
+    /// For how many requests it was used.
+    uses: u64,
+    /// How many of them were refused.
+    refusals: u64,
 }
 
 impl fmt::Debug for OAuth {
@@ -115,8 +125,8 @@ impl OAuth {
             && let Some(value) = secret_header(&format!("Bearer {}", token.access.expose()))
         {
             request.headers_mut().insert(AUTHORIZATION, value);
-            if let Some((_, _, uses)) = self.memory().got.as_mut().filter(|(got, ..)| *got == token.access) {
-                *uses += 1;
+            if let Some(got) = self.memory().got.as_mut().filter(|got| got.access == token.access) {
+                got.uses += 1;
             }
         }
         Ok(())
@@ -263,7 +273,7 @@ impl OAuth {
 
     /// Uses a token that this process has just got.
     fn got(&self, token: &Token) {
-        self.memory().got = Some((token.access.clone(), Instant::now(), 0));
+        self.memory().got = Some(Got { access: token.access.clone(), when: Instant::now(), uses: 0, refusals: 0 });
         self.remember(token);
     }
 

@@ -11,7 +11,7 @@ use crate::auth::{
     store::{Origin, Token},
 };
 
-/// A token that was got so lately, and is refused at its first use, was not worth getting: nor would the next one be.
+/// A token that was got so lately, and was never taken, was not worth getting: nor would the next one be.
 const LATELY: Duration = Duration::from_secs(60);
 /// How often a bigger scope is asked for, for the same operation.
 const STEPS_MAX: u8 = 3;
@@ -44,7 +44,7 @@ enum Next {
 }
 
 /// Decides by the token, by whether its issuer is still the server's, by whether the token may have been good before
-/// (it is not our newest, refused at its first use), and by whether somebody has logged in a moment ago.
+/// (it is not our newest, which was never taken), and by whether somebody has logged in a moment ago.
 fn next(token: Option<&Token>, same_issuer: bool, was_good: bool, logged_in: bool) -> Next {
     let Some(token) = token else { return Next::Anew };
     if !same_issuer {
@@ -62,6 +62,9 @@ fn next(token: Option<&Token>, same_issuer: bool, was_good: bool, logged_in: boo
 impl OAuth {
     /// The server wants a token, or another one.
     pub(super) async fn renew(&self, sent: Option<String>, challenge: Option<Challenge>) -> Result<bool, AuthError> {
+        if let Some(got) = self.memory().got.as_mut().filter(|got| sent.as_deref() == Some(got.access.expose())) {
+            got.refusals += 1;
+        }
         let _one = self.settling.lock().await;
         let token = self.stored().await;
         if let Some(newer) = token.as_ref().filter(|token| is_newer(token, sent.as_deref())) {
@@ -98,8 +101,8 @@ impl OAuth {
     /// May the token have been good before, and has somebody logged in a moment ago?
     fn history(&self, token: Option<&Token>) -> (bool, bool) {
         let memory = self.memory();
-        let got = memory.got.as_ref().filter(|(got, ..)| token.is_some_and(|token| token.access == *got));
-        let was_good = got.is_none_or(|(_, when, uses)| *uses > 1 || when.elapsed() > LATELY);
+        let got = memory.got.as_ref().filter(|got| token.is_some_and(|token| token.access == got.access));
+        let was_good = got.is_none_or(|got| got.uses > got.refusals || got.when.elapsed() > LATELY);
         (was_good, memory.logged_in.is_some_and(|when| when.elapsed() < LATELY))
     }
 

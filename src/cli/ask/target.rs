@@ -1,18 +1,22 @@
 //! Whom a one-shot asks: a URL, a command, or an upstream of the local hub.toml; and with what.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
 
 use url::Url;
 
-use super::stop::Stop;
+use super::{plain, stop::Stop};
 use crate::{
-    auth::{Credentials, Digest, Password},
-    cli::{ConfigFlag, Globals},
-    config::{self, Auth, Era, InheritEnv, Name, RemoteConfig, Text, Transport, UpstreamConfig, nearest, report},
+    auth::{Credentials, oauth::Mode},
+    cli::{ConfigFlag, Globals, complain},
+    config::{self, Era, InheritEnv, Name, RemoteConfig, Text, Transport, UpstreamConfig, nearest, report},
+    hub::remote::credentials_for,
 };
 
 /// What logs call a server that has no name.
 const NAMELESS: &str = "server";
+
+/// The greeting may wait for a person who logs in.
+const LOGIN_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// A server to ask, as an upstream of nobody's hub.
 #[derive(Debug)]
@@ -177,21 +181,22 @@ impl Target {
         remote.tls.ca = reach.ca.clone().or(remote.tls.ca.take());
         remote.tls.verify &= !reach.insecure;
         self.credentials = credentials(remote);
+        if reach.start_timeout.is_none() && is_attended() && matches!(*self.credentials, Credentials::OAuth(_)) {
+            config.start_timeout = config.start_timeout.max(LOGIN_MAX);
+        }
         Ok(())
     }
 }
 
-/// What proves to a remote server who asks. The one place where that is decided.
+/// Is there a person who can be asked something?
+pub fn is_attended() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// What proves to a remote server who asks. Somebody at a terminal may log in; a script is told to.
 fn credentials(remote: &RemoteConfig) -> Arc<Credentials> {
-    let password = |username: &Text, password: &Text| Password {
-        username: username.expose().to_owned(),
-        password: password.expose().to_owned().into(),
-    };
-    Arc::new(match &remote.auth {
-        Auth::Basic { username, password: secret } => Credentials::Basic(password(username, secret)),
-        Auth::Digest { username, password: secret } => Credentials::Digest(Digest::new(password(username, secret))),
-        Auth::Auto | Auth::OAuth(_) | Auth::ClientCredentials(_) => Credentials::None,
-    })
+    let mode = if is_attended() { Mode::Interactive } else { Mode::Nobody };
+    Arc::new(credentials_for(remote, mode, |prompt| complain(plain::text(&prompt.to_string()))))
 }
 
 /// An upstream of the local hub.toml.

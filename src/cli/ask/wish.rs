@@ -229,3 +229,24 @@ async fn interrupted() {
         std::future::pending::<()>().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s3_14_and_s3_24_a_call_in_one_string() {
+        // Better: quotes are heeded, as they were always said to be.
+        let check = |line: &str, expected: &[&str]| {
+            let Ok(Wish::Call { tool, arguments }) = Wish::call_of_line(line) else { panic!("{line}") };
+            assert_eq!([&[tool][..], &arguments].concat(), expected, "{line}");
+        };
+        check("tick", &["tick"]);
+        check("  echo text=\"two words\" n=1 ", &["echo", "text=two words", "n=1"]);
+        check("echo hello there", &["echo", "hello", "there"]);
+        check(r#"echo  {"text": "it's"} "#, &["echo", r#"{"text": "it's"}"#]);
+        for line in ["", "  ", "echo text=\"open"] {
+            assert_eq!(Wish::call_of_line(line).expect_err(line).code, USAGE, "{line}");
+        }
+    }
+}

@@ -190,6 +190,9 @@ impl Upstream {
             self.far.iter().for_each(|far| far.forget());
         }
         self.unauthorized = error.unauthorized;
+        if error.unauthorized {
+            self.await_login(context);
+        }
         let waiter = match waiter {
             // What it refused is this client's own greeting; others may be welcome.
             Some(waiter) if error.refused && self.isolation() == Isolation::Session => {
@@ -213,6 +216,18 @@ impl Upstream {
         self.refuse_waiters(after);
         self.proof(Err(error.full));
         self.serve_queue(context);
+    }
+
+    /// Goes on as soon as somebody has logged in, here or in another process.
+    fn await_login(&mut self, context: &mut Context<Self>) {
+        let Some(far) = self.far.clone().filter(|_| !std::mem::replace(&mut self.awaits_login, true)) else { return };
+        let (address, alive) = (context.address(), self.alive.clone());
+        self.spec.tasks.spawn_local(async move {
+            tokio::select! {
+                () = far.credentials().renewed() => drop(address.send(Told::LoggedIn).await),
+                () = alive.cancelled() => {}
+            }
+        });
     }
 
     pub(super) fn lost(

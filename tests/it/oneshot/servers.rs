@@ -103,7 +103,11 @@ fn headers_follow_references_to_the_environment() {
 #[test]
 fn a_server_that_wants_credentials_has_its_own_exit_code() {
     let peer = Peer::with(|_, _| (401, json!({ "error": { "code": -32000, "message": "who?" } })));
-    run(&["tools", &peer.url]).refused(3, &[&peer.url, "authorization"]);
+    let folder = tempfile::tempdir().unwrap();
+    // With a header of our own nothing else is tried.
+    run_in(folder.path(), &["tools", &peer.url, "-H", "Authorization: Bearer x"])
+        .refused(3, &[&peer.url, "authorization"]);
+    run_in(folder.path(), &["tools", &peer.url]).refused(3, &[&peer.url]);
 }
 
 #[test]
