@@ -150,11 +150,10 @@ async fn prompt(server: &Server<'_>, talk: &Talk, name: &str, words: &[String]) 
     print_result(talk, &result, name, |talk| show::prompt(&result, name, talk))
 }
 
-/// The name and the version of a server that answers. The newer revision has no `ping`.
+/// The name and the version of a server that answers.
 async fn ping(server: &Server<'_>, talk: &Talk, opened: &Opened) -> Result<(), Stop> {
     let began = Instant::now();
-    let method = if server.profile.is_modern() { "server/discover" } else { "ping" };
-    server.result(method, "{}").await?;
+    server.sign_of_life().await?;
     let (ms, info) = (began.elapsed().as_millis() as u64, &server.profile.result["serverInfo"]);
     let revision = server.profile.speaks.as_str();
     if talk.json {

@@ -128,3 +128,30 @@ fn nothing_that_was_started_is_left() {
     let pid = super::rogue(&["call", "daemon"]).done();
     assert!(!fixture::alive(pid.trim().parse().unwrap()), "a descendant of the server lives on");
 }
+
+#[tokio::test]
+async fn an_interrupted_call_is_cancelled_and_its_server_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, rogue) = (folder.path().join("log"), example("rogue").display().to_string());
+    let mut command = hubward(&["call", "hang", "--era", "legacy", "--", &rogue, "--log"]);
+    let mut child = command.arg(&log).stdin(std::process::Stdio::null()).spawn().unwrap();
+    fixture::file_until(&log, |text| text.contains("tools/call")).await;
+    let told = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(told.unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(log.contains("notifications/cancelled"), "{log}");
+}
+
+#[tokio::test]
+async fn a_raw_notification_arrives_before_we_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, rogue) = (folder.path().join("log"), example("rogue").display().to_string());
+    let text = r#"{"method":"notifications/roots/list_changed"}"#;
+    let path = log.display().to_string();
+    assert_eq!(run(&["raw", text, "--era", "legacy", "--", &rogue, "--log", &path]).done(), "");
+    assert!(fs::read_to_string(&log).unwrap().contains("roots/list_changed"));
+    let peer = Peer::start(|method, _| if method == "ping" { json!({ "result": {} }) } else { Value::Null });
+    assert_eq!(run(&["raw", &peer.url, text]).done(), "");
+    assert!(peer.asked().contains(&"notifications/roots/list_changed".to_owned()), "{:?}", peer.asked());
+}
