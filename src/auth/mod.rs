@@ -6,6 +6,7 @@
 pub mod challenge;
 pub mod oauth;
 pub mod password;
+pub mod record;
 pub mod store;
 
 use std::sync::Arc;

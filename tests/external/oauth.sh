@@ -64,7 +64,7 @@ visit_login "login at the URL that the hub prints" "$CODE_URL" "${SAID[@]}"
 is "tools through the hub" "$(eventually look "$BASE/guarded/mcp")" "whoami write"
 is "the request for authorization" \
   "$(told 's.authorize.map((a) => [a.scope, a.resource, a.state, a.method].join())[0]')" \
-  "mcp:basic,$URL,true,S256"
+  "mcp:basic offline_access,$URL,true,S256"
 is "one registration" "$(told s.registered)" 1
 control refuse
 is "a token that is no longer taken is refreshed" "$(eventually look "$BASE/guarded/mcp" whoami)" ada
@@ -72,7 +72,7 @@ is "by one refresh" "$(refreshes)" 1
 has "a bigger scope is asked for" "$(look "$BASE/guarded/mcp" write)" failed
 visit_login "login for the bigger scope" "$CODE_URL" "${SAID[@]}"
 is "the tool that needs it" "$(eventually look "$BASE/guarded/mcp" write)" written
-is "old and new scope together" "$(told 's.authorize.at(-1).scope.split(" ").sort().join(" ")')" "mcp:basic mcp:write"
+is "old and new scope together" "$(told 's.authorize.at(-1).scope.split(" ").sort().join(" ")')" "mcp:basic mcp:write offline_access"
 control revoke
 has "a revoked grant is noticed" "$(look "$BASE/guarded/mcp")" failed
 visit_login "login after the revocation" "$CODE_URL" "${SAID[@]}"

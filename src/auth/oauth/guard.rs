@@ -296,7 +296,7 @@ mod tests {
         // What is opened is what was parsed.
         assert_eq!(
             checked("https://a.example/x\"'`&$(id)", Reach::Public).unwrap().as_str(),
-            "https://a.example/x%22'`&$(id)"
+            "https://a.example/x%22'%60&$(id)"
         );
     }
 

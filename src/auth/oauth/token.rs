@@ -222,6 +222,6 @@ mod tests {
         use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
         let der: Pkcs8V1Der<'_> = ed.as_der().unwrap();
         let key = SigningKey { pem: pem(der.as_ref()), algorithm: None };
-        assert_eq!(jsonwebtoken::decode_header(&assertion(&key, "me", "x").unwrap()).unwrap().alg, Algorithm::EdDSA);
+        assert_eq!(jsonwebtoken::decode_header(assertion(&key, "me", "x").unwrap()).unwrap().alg, Algorithm::EdDSA);
     }
 }
