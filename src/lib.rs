@@ -30,7 +30,7 @@
 //! | [`hub`] | who lives, who restarts, who is published, who shares a process |
 //! | [`server`] | the HTTP front: guards, the two faces, streams, and errors turned into statuses |
 //! | [`run`] | a hub from its listeners to its last process; [`shutdown`] turns signals into one token |
-//! | [`cli`] | one file per command: flags, one library call, print |
+//! | [`cli`] | one file per command: flags, one library call, print. [`cli::ask`] is the one-shot client: a link, a greeting, one question, without a hub |
 //! | [`observe`] | the log |
 //!
 //! - `wire` and `config` import nothing of ours.

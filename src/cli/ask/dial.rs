@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::{
-    stop::{self, Stop, UNREACHABLE},
+    stop::{self, Stop},
     target::Target,
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
         handshake::{Greeting, HandshakeError, Hello, Met, meet},
         older::{Introduction, hub_info},
     },
+    cli::UNREACHABLE,
     config::Era,
     hub::{
         peer::{Peer, process_spec},

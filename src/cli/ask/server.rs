@@ -196,10 +196,17 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Sends a notification.
+    /// Sends a notification. Nothing says that it arrived, but an answer to what was asked after it.
     pub async fn notify(&self, notification: &Message) -> Result<(), Stop> {
         let sent = self.connection.notify(notification.bytes().clone()).await;
-        sent.map_err(|error| stop::of_call(&error, true))
+        sent.map_err(|error| stop::of_call(&error, true))?;
+        self.sign_of_life().await
+    }
+
+    /// Asks for something that every server answers. The newer revision has no `ping`.
+    pub async fn sign_of_life(&self) -> Result<(), Stop> {
+        let method = if self.profile.is_modern() { "server/discover" } else { "ping" };
+        self.result(method, "{}").await.map(drop)
     }
 
     /// A whole list. A server that does not say it has any may refuse: then it is empty.

@@ -1,14 +1,10 @@
 //! Why a one-shot ends without what was asked for: a text for a person, and the exit code for a program.
 
 use crate::{
-    cli::{FAILED, USAGE},
+    cli::{FAILED, LOGIN_NEEDED, UNREACHABLE, USAGE},
     link::connection::CallError,
 };
 
-/// Somebody has to log in first.
-pub const UNAUTHORIZED: u8 = 3;
-/// The server cannot be reached.
-pub const UNREACHABLE: u8 = 4;
 /// The tool answered, and says that it failed.
 pub const TOOL_FAILED: u8 = 5;
 /// By the custom of shells: 128 and the number of SIGINT.
@@ -42,7 +38,7 @@ impl Stop {
 /// `greeted`: it has answered before, so that it can be reached.
 pub fn of_call(error: &CallError, greeted: bool) -> Stop {
     let code = match error {
-        CallError::Unauthorized { .. } => UNAUTHORIZED,
+        CallError::Unauthorized { .. } => LOGIN_NEEDED,
         CallError::Unreachable { .. } => UNREACHABLE,
         CallError::Lost { .. } | CallError::Timeout { .. } if !greeted => UNREACHABLE,
         // Whoever stands before the server says that it is not there.

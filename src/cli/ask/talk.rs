@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::plain;
+use super::{plain, target::is_attended};
 use crate::{bridge::feed::Hear, wire::Message};
 
 /// The widest line of progress; a longer one would wrap, and could not be taken back.
@@ -37,7 +37,7 @@ impl Talk {
 
     /// Is there a person who can be asked something?
     pub fn is_interactive(&self) -> bool {
-        std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+        is_attended()
     }
 
     /// For what comes when nothing is asked.

@@ -4,7 +4,7 @@ use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
 
 use url::Url;
 
-use super::stop::Stop;
+use super::{plain, stop::Stop};
 use crate::{
     auth::{Credentials, oauth::Mode},
     cli::{ConfigFlag, Globals, complain},
@@ -14,6 +14,9 @@ use crate::{
 
 /// What logs call a server that has no name.
 const NAMELESS: &str = "server";
+
+/// The greeting may wait for a person who logs in.
+const LOGIN_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// A server to ask, as an upstream of nobody's hub.
 #[derive(Debug)]
@@ -178,15 +181,22 @@ impl Target {
         remote.tls.ca = reach.ca.clone().or(remote.tls.ca.take());
         remote.tls.verify &= !reach.insecure;
         self.credentials = credentials(remote);
+        if reach.start_timeout.is_none() && is_attended() && matches!(*self.credentials, Credentials::OAuth(_)) {
+            config.start_timeout = config.start_timeout.max(LOGIN_MAX);
+        }
         Ok(())
     }
 }
 
+/// Is there a person who can be asked something?
+pub fn is_attended() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
 /// What proves to a remote server who asks. Somebody at a terminal may log in; a script is told to.
 fn credentials(remote: &RemoteConfig) -> Arc<Credentials> {
-    let person = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    let mode = if person { Mode::Interactive } else { Mode::Nobody };
-    Arc::new(credentials_for(remote, mode, |prompt| complain(prompt)))
+    let mode = if is_attended() { Mode::Interactive } else { Mode::Nobody };
+    Arc::new(credentials_for(remote, mode, |prompt| complain(plain::text(&prompt.to_string()))))
 }
 
 /// An upstream of the local hub.toml.

@@ -153,11 +153,10 @@ async fn prompt(server: &Server<'_>, talk: &Talk, name: &str, words: &[String]) 
     print_result(talk, &result, name, |talk| show::prompt(&result, name, talk))
 }
 
-/// The name and the version of a server that answers. The newer revision has no `ping`.
+/// The name and the version of a server that answers.
 async fn ping(server: &Server<'_>, talk: &Talk, opened: &Opened) -> Result<(), Stop> {
     let began = Instant::now();
-    let method = if server.profile.is_modern() { "server/discover" } else { "ping" };
-    server.result(method, "{}").await?;
+    server.sign_of_life().await?;
     let (ms, info) = (began.elapsed().as_millis() as u64, &server.profile.result["serverInfo"]);
     let revision = server.profile.speaks.as_str();
     if talk.json {
@@ -230,5 +229,26 @@ async fn interrupted() {
     }
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s3_14_and_s3_24_a_call_in_one_string() {
+        // Better: quotes are heeded, as they were always said to be.
+        let check = |line: &str, expected: &[&str]| {
+            let Ok(Wish::Call { tool, arguments }) = Wish::call_of_line(line) else { panic!("{line}") };
+            assert_eq!([&[tool][..], &arguments].concat(), expected, "{line}");
+        };
+        check("tick", &["tick"]);
+        check("  echo text=\"two words\" n=1 ", &["echo", "text=two words", "n=1"]);
+        check("echo hello there", &["echo", "hello", "there"]);
+        check(r#"echo  {"text": "it's"} "#, &["echo", r#"{"text": "it's"}"#]);
+        for line in ["", "  ", "echo text=\"open"] {
+            assert_eq!(Wish::call_of_line(line).expect_err(line).code, USAGE, "{line}");
+        }
     }
 }

@@ -103,7 +103,11 @@ fn headers_follow_references_to_the_environment() {
 #[test]
 fn a_server_that_wants_credentials_has_its_own_exit_code() {
     let peer = Peer::with(|_, _| (401, json!({ "error": { "code": -32000, "message": "who?" } })));
-    run(&["tools", &peer.url]).refused(3, &[&peer.url, "authorization"]);
+    let folder = tempfile::tempdir().unwrap();
+    // With a header of our own nothing else is tried.
+    run_in(folder.path(), &["tools", &peer.url, "-H", "Authorization: Bearer x"])
+        .refused(3, &[&peer.url, "authorization"]);
+    run_in(folder.path(), &["tools", &peer.url]).refused(3, &[&peer.url]);
 }
 
 #[test]
@@ -123,4 +127,31 @@ fn a_server_that_cannot_be_reached_has_its_own_exit_code() {
 fn nothing_that_was_started_is_left() {
     let pid = super::rogue(&["call", "daemon"]).done();
     assert!(!fixture::alive(pid.trim().parse().unwrap()), "a descendant of the server lives on");
+}
+
+#[tokio::test]
+async fn an_interrupted_call_is_cancelled_and_its_server_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, rogue) = (folder.path().join("log"), example("rogue").display().to_string());
+    let mut command = hubward(&["call", "hang", "--era", "legacy", "--", &rogue, "--log"]);
+    let mut child = command.arg(&log).stdin(std::process::Stdio::null()).spawn().unwrap();
+    fixture::file_until(&log, |text| text.contains("tools/call")).await;
+    let told = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(told.unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(log.contains("notifications/cancelled"), "{log}");
+}
+
+#[tokio::test]
+async fn a_raw_notification_arrives_before_we_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, rogue) = (folder.path().join("log"), example("rogue").display().to_string());
+    let text = r#"{"method":"notifications/roots/list_changed"}"#;
+    let path = log.display().to_string();
+    assert_eq!(run(&["raw", text, "--era", "legacy", "--", &rogue, "--log", &path]).done(), "");
+    assert!(fs::read_to_string(&log).unwrap().contains("roots/list_changed"));
+    let peer = Peer::start(|method, _| if method == "ping" { json!({ "result": {} }) } else { Value::Null });
+    assert_eq!(run(&["raw", &peer.url, text]).done(), "");
+    assert!(peer.asked().contains(&"notifications/roots/list_changed".to_owned()), "{:?}", peer.asked());
 }
