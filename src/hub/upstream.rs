@@ -38,7 +38,7 @@ use crate::{
         feed::Hear,
         handshake::{Greeting, Hello},
     },
-    config::{Era, Isolation, Name, Start, UpstreamConfig},
+    config::{Era, Isolation, Name, Start, Transport, UpstreamConfig},
     link::connection::{Attribution, ConnectionWatch},
     wire::Message as WireMessage,
 };
@@ -178,7 +178,10 @@ struct Running {
 
 impl Upstream {
     pub fn new(spec: UpstreamSpec) -> Upstream {
+        // HTTP+SSE is older than the question what it speaks.
+        let sse = spec.config.remote.as_ref().is_some_and(|remote| remote.transport == Transport::Sse);
         let modern = match spec.config.era {
+            Era::Auto if sse => Some((false, Instant::now())),
             Era::Auto => None,
             era => Some((era == Era::Modern, Instant::now())),
         };

@@ -99,7 +99,7 @@ fn registration(deeds: &Deeds) -> Option<Result<Deed, String>> {
         let changes: Vec<String> = changes.split(',').map(|change| change.trim().to_owned()).collect();
         return Some(Deed::update(&changes, deeds.yes));
     }
-    deeds.delete_client.then(|| Ok(Deed::Delete { yes: deeds.yes }))
+    deeds.delete_client.then_some(Ok(Deed::Delete { yes: deeds.yes }))
 }
 
 fn wish(deeds: &Deeds) -> Option<Result<Wish, Stop>> {
