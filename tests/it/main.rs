@@ -5,6 +5,7 @@ mod bodies;
 mod cancel;
 mod cli;
 mod config;
+mod connect;
 mod demo;
 mod drain;
 mod eras;
