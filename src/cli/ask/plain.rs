@@ -50,7 +50,7 @@ fn is_odd(c: char) -> bool {
 pub fn pretty(json: &str) -> String {
     let mut out = String::with_capacity(json.len() * 2);
     let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
-    let mut chars = json.chars().filter(|c| !matches!(c, '\u{feff}')).peekable();
+    let mut chars = json.chars().peekable();
     let line = |out: &mut String, depth: usize| {
         out.push('\n');
         out.extend(std::iter::repeat_n("  ", depth));
@@ -117,6 +117,7 @@ mod tests {
     fn pretty_keeps_every_token() {
         let check = |json: &str, expected: &str| assert_eq!(pretty(json), expected, "{json}");
         check("{}", "{}");
+        check("[\"\u{feff} :\"]", "[\n  \"\u{feff} :\"\n]");
         check("[ ]", "[]");
         check("7", "7");
         check(
