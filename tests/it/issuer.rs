@@ -162,7 +162,16 @@ impl Issuer {
                     let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"{metadata}");
                     return (403, format!("WWW-Authenticate: {challenge}\r\n"), String::new());
                 }
-                json(200, json!({}))
+                // As much of a server as a greeting needs.
+                let result = json!({ "protocolVersion": "2025-11-25", "capabilities": {},
+                    "serverInfo": { "name": "protected", "version": "1" } });
+                match (parsed["method"].as_str(), &parsed["id"]) {
+                    (_, Value::Null) => json(202, json!({})),
+                    (Some("server/discover"), id) => {
+                        json(200, json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "no" } }))
+                    }
+                    (_, id) => json(200, json!({ "jsonrpc": "2.0", "id": id, "result": result })),
+                }
             }
             ("GET", "/.well-known/oauth-protected-resource/mcp") if !state.unannounced => json(
                 200,

@@ -20,11 +20,11 @@ async fn s3_9_s3_11_to_s3_15_the_flags_that_ask_one_thing() {
         (&["--test-auth"], "hubward-demo"),
         (&["--list-tools"], "echo"),
         (&["--list-resources"], "demo://readme"),
-        (&["--list-prompts"], "greet"),
+        (&["--list-prompts"], "introduce"),
         (&["-c", "add a=2 b=3"], "5"),
         (&["-c", r#"add {"a": 20, "b": 3}"#], "23"),
         (&["-c", r#"echo text="two words""#], "two words"),
-        (&["--raw", r#"{"method":"ping"}"#], "\"result\""),
+        (&["--raw", r#"{"method":"tools/list"}"#], "\"result\""),
     ];
     for (args, expected) in cases {
         let (code, told, said) = run(&[&[url.as_str()], args].concat(), &[]).await;
@@ -41,7 +41,7 @@ async fn s3_6_s3_7_s3_10_s3_16_to_s3_19_a_login_is_shown_printed_managed_and_for
     let home = tempfile::tempdir().expect("a folder");
     let state = home.path().to_str().expect("text");
     let variables = [("XDG_STATE_HOME", state), ("STATE_DIRECTORY", ""), ("BROWSER", "true")];
-    let url = format!("{}/mcp", issuer.url());
+    let url = issuer.url();
     let (code, told, said) = visited(&[&url, "--no-browser", "--token"], &variables).await;
     assert_eq!(code, 0, "{told} {said}");
     assert!(told.contains("export MCP_CLIENT_ACCESS_TOKEN='"), "{told}");
