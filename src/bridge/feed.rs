@@ -11,7 +11,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -56,14 +56,16 @@ pub fn missed<'a>(methods: impl Iterator<Item = &'a str>, uris: &'a BTreeSet<Str
 pub type Whose = Option<Arc<Introduction>>;
 
 /// Where the news goes, and for whom it is.
-pub type Hear = Arc<dyn Fn(Message, &Whose) + Send + Sync>;
+pub type Hear = Arc<Ear>;
+type Ear = dyn Fn(Message, &Whose) + Send + Sync;
 
 /// The way to the tasks that keep the listens open. They end with the last handle, and with the connection.
 pub struct Feed {
     /// Has the server to know whose a listen is?
     pub apart: bool,
     watch: ConnectionWatch,
-    hear: Hear,
+    /// The hub's own task holds it: it may lead back to whoever holds this.
+    hear: Weak<Ear>,
     io: Handle,
     own: mpsc::Sender<Wish>,
     others: Mutex<BTreeMap<Arc<Introduction>, mpsc::Sender<Wish>>>,
@@ -95,8 +97,9 @@ impl Feed {
     pub fn start(watch: ConnectionWatch, capabilities: &Value, hear: Hear, io: &Handle, apart: bool) -> Feed {
         let can = |path: &[&str; 2]| capabilities[path[0]][path[1]].as_bool() == Some(true);
         let kinds = KINDS.iter().filter(|(_, path, _)| can(path)).collect();
-        let own = Task::start(watch.clone(), hear.clone(), io, None, kinds);
-        Feed { apart, watch, hear, io: io.clone(), own, others: Mutex::default() }
+        let (watching, ear) = (watch.clone(), Arc::downgrade(&hear));
+        let own = Task::start(watching, hear, io, None, kinds);
+        Feed { apart, watch, hear: ear, io: io.clone(), own, others: Mutex::default() }
     }
 
     /// Adds resources, or takes them out. Answers whether the server honours them all.
@@ -115,10 +118,11 @@ impl Feed {
 
     /// The way to the listen in this name.
     fn listen_of(&self, whose: &Whose) -> mpsc::Sender<Wish> {
-        let Some(name) = whose.as_ref().filter(|_| self.apart) else { return self.own.clone() };
+        let name = whose.as_ref().filter(|_| self.apart);
+        let (Some(name), Some(hear)) = (name, self.hear.upgrade()) else { return self.own.clone() };
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.retain(|_, wishes| !wishes.is_closed());
-        let start = || Task::start(self.watch.clone(), self.hear.clone(), &self.io, whose.clone(), Vec::new());
+        let start = || Task::start(self.watch.clone(), hear, &self.io, whose.clone(), Vec::new());
         others.entry(name.clone()).or_insert_with(start).clone()
     }
 }

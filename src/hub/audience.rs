@@ -274,6 +274,27 @@ mod tests {
     }
 
     #[test]
+    fn p55_who_is_kept_apart_is_counted_apart() {
+        let audience = Audience::default();
+        let named = |name: &str| {
+            let session = session(&audience);
+            session.greet(serde_json::json!({ "capabilities": {}, "clientInfo": { "name": name, "version": "1" } }));
+            session
+        };
+        let (ada, bob, twin) = (named("ada"), named("bob"), named("bob"));
+        let told = [(&ada, Wish::Tell), (&bob, Wish::Tell), (&twin, Wish::Settled)];
+        for (session, wish) in told {
+            assert_eq!(audience.subscribe(session, "a:/x", true, true), wish);
+        }
+        assert_eq!(audience.subscribed().len(), 2);
+        assert_eq!(audience.subscribers_of("a:/x", &bob.whose()), [bob.key, twin.key].into());
+        assert_eq!(audience.subscribers_of("a:/x/y", &ada.whose()), [ada.key].into());
+        assert_eq!(audience.subscribe(&bob, "a:/x", false, true), Wish::Settled);
+        assert_eq!(audience.remove(&twin, "bye", true), Some(vec!["a:/x".to_owned()]), "the last of its name");
+        assert_eq!(audience.subscribe(&ada, "a:/x", false, true), Wish::Tell);
+    }
+
+    #[test]
     fn p55_updates_of_a_part_reach_those_who_subscribed_to_the_whole() {
         let audience = Audience::default();
         let (one, two) = (session(&audience), session(&audience));
