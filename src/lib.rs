@@ -142,7 +142,8 @@
 //! The client's era is a property of each message ([`wire::envelope`]), the upstream's of the upstream
 //! ([`bridge::era`], asked by [`bridge::handshake`]); neither is derived from the other. [`hub::crossing`] is where a
 //! call changes its revision; how, is in [`bridge`]. Changes that a newer server tells come by one `subscriptions/listen`
-//! of the hub's ([`bridge::feed`]), and reach clients by the same [`hub::audience`] as any other's.
+//! of the hub's ([`bridge::feed`]), and reach clients by the same [`hub::audience`] as any other's. A server elsewhere may
+//! be a hub too, where each client has a process: there resources are subscribed to in the client's own name.
 //!
 //! # Threads
 //!

@@ -1,11 +1,19 @@
 //! The changes that a newer server tells of: one `subscriptions/listen`, on behalf of everybody behind the hub.
 //!
+//! A server elsewhere may keep clients apart by what is said of them with each request, as this hub does. There the
+//! resources of a client have a listen in its name, from its first one to its last; what such a listen says is for those
+//! of this name only.
+//!
 //! Lists that may change are always asked for, resources by whoever subscribes. The filter of a listen is fixed, so
 //! another wish means another listen: the new one is acknowledged before the old one is dropped, and nothing falls
 //! between (2026-07-28, basic/patterns/subscriptions). Where the server ends it, it is opened again, and because
 //! changes may have been missed, one notice of each kind follows.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -13,7 +21,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::older::own_params;
+use super::older::Introduction;
 use crate::{
     link::connection::{ConnectionWatch, EVENTS_MAX, Event, Reply},
     wire::{Message, envelope::SUBSCRIPTION_ID, message, object::Object},
@@ -23,6 +31,8 @@ use crate::{
 const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(10);
 /// Wishes that may wait for their turn.
 const WISHES_MAX: usize = 64;
+/// A listen may end with its last resource in the instant of a wish, which then goes to the next.
+const TRIES: u32 = 3;
 /// Pause before a listen that the server ended is opened again; it doubles each time, up to the latter.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
@@ -42,13 +52,23 @@ pub fn missed<'a>(methods: impl Iterator<Item = &'a str>, uris: &'a BTreeSet<Str
     lists.chain(updates).filter_map(message::one)
 }
 
-/// Where the news goes.
-pub type Hear = Arc<dyn Fn(Message) + Send + Sync>;
+/// In whose name something is asked; none: in the hub's own, for everybody.
+pub type Whose = Option<Arc<Introduction>>;
 
-/// The way to the task that keeps the listen open. It ends with the last handle, and with the connection.
-#[derive(Debug)]
+/// Where the news goes, and for whom it is.
+pub type Hear = Arc<Ear>;
+type Ear = dyn Fn(Message, &Whose) + Send + Sync;
+
+/// The way to the tasks that keep the listens open. They end with the last handle, and with the connection.
 pub struct Feed {
-    wishes: mpsc::Sender<Wish>,
+    /// Has the server to know whose a listen is?
+    pub apart: bool,
+    watch: ConnectionWatch,
+    /// The hub's own task holds it: it may lead back to whoever holds this.
+    hear: Weak<Ear>,
+    io: Handle,
+    own: mpsc::Sender<Wish>,
+    others: Mutex<BTreeMap<Arc<Introduction>, mpsc::Sender<Wish>>>,
 }
 
 struct Wish {
@@ -60,6 +80,7 @@ struct Wish {
 struct Task {
     watch: ConnectionWatch,
     hear: Hear,
+    whose: Whose,
     kinds: Vec<&'static (&'static str, [&'static str; 2], &'static str)>,
     uris: BTreeSet<String>,
     open: Option<Open>,
@@ -72,23 +93,59 @@ struct Open {
 }
 
 impl Feed {
-    /// Starts to listen to what a server with these capabilities can tell.
-    pub fn start(watch: ConnectionWatch, capabilities: &Value, hear: Hear, io: &Handle) -> Feed {
+    /// Starts to listen to what a server with these capabilities can tell. `apart`: it may keep clients apart.
+    pub fn start(watch: ConnectionWatch, capabilities: &Value, hear: Hear, io: &Handle, apart: bool) -> Feed {
         let can = |path: &[&str; 2]| capabilities[path[0]][path[1]].as_bool() == Some(true);
         let kinds = KINDS.iter().filter(|(_, path, _)| can(path)).collect();
-        let (wishes, inbox) = mpsc::channel(WISHES_MAX);
-        io.spawn(Task { watch, hear, kinds, uris: BTreeSet::new(), open: None }.run(inbox));
-        Feed { wishes }
+        let (watching, ear) = (watch.clone(), Arc::downgrade(&hear));
+        let own = Task::start(watching, hear, io, None, kinds);
+        Feed { apart, watch, hear: ear, io: io.clone(), own, others: Mutex::default() }
     }
 
     /// Adds resources, or takes them out. Answers whether the server honours them all.
-    pub async fn subscribe(&self, uris: Vec<String>, on: bool) -> bool {
-        let (taken, outcome) = oneshot::channel();
-        self.wishes.send(Wish { uris, on, taken }).await.is_ok() && outcome.await.unwrap_or(false)
+    pub async fn subscribe(&self, whose: &Whose, uris: Vec<String>, on: bool) -> bool {
+        for _ in 0..TRIES {
+            let (taken, outcome) = oneshot::channel();
+            let sent = self.listen_of(whose).send(Wish { uris: uris.clone(), on, taken }).await;
+            if sent.is_ok()
+                && let Ok(taken) = outcome.await
+            {
+                return taken;
+            }
+        }
+        false
+    }
+
+    /// The way to the listen in this name.
+    fn listen_of(&self, whose: &Whose) -> mpsc::Sender<Wish> {
+        let name = whose.as_ref().filter(|_| self.apart);
+        let (Some(name), Some(hear)) = (name, self.hear.upgrade()) else { return self.own.clone() };
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.retain(|_, wishes| !wishes.is_closed());
+        let start = || Task::start(self.watch.clone(), hear, &self.io, whose.clone(), Vec::new());
+        others.entry(name.clone()).or_insert_with(start).clone()
+    }
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed").field("apart", &self.apart).finish_non_exhaustive()
     }
 }
 
 impl Task {
+    fn start(
+        watch: ConnectionWatch,
+        hear: Hear,
+        io: &Handle,
+        whose: Whose,
+        kinds: Vec<&'static (&'static str, [&'static str; 2], &'static str)>,
+    ) -> mpsc::Sender<Wish> {
+        let (wishes, inbox) = mpsc::channel(WISHES_MAX);
+        io.spawn(Task { watch, hear, whose, kinds, uris: BTreeSet::new(), open: None }.run(inbox));
+        wishes
+    }
+
     async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
         let mut pause = REOPEN.0;
         self.reopen().await;
@@ -110,6 +167,9 @@ impl Task {
                         all.push(wish);
                     }
                     self.grant(all).await;
+                    if self.whose.is_some() && self.uris.is_empty() {
+                        return;
+                    }
                 }
                 event = event => match event {
                     Some(Event::Notice(notice)) => {
@@ -160,7 +220,8 @@ impl Task {
             filter.insert("resourceSubscriptions".into(), json!(self.uris));
         }
         let params = json!({ "notifications": filter }).to_string();
-        let params = own_params(Some(&params))?;
+        let hub = Introduction::of_hub();
+        let params = self.whose.as_deref().unwrap_or(&hub).put_on(Some(&params), None)?;
         let request = message::one(message::request(&0.into(), "subscriptions/listen", Some(&params)))?;
         let (to, mut events) = mpsc::channel(EVENTS_MAX);
         let reply = self.watch.listen(&request, &to).await.ok()?;
@@ -190,7 +251,8 @@ impl Task {
     }
 
     fn make_up_for_what_was_missed(&self) {
-        missed(self.kinds.iter().map(|(.., method)| *method), &self.uris).for_each(|notice| (self.hear)(notice));
+        missed(self.kinds.iter().map(|(.., method)| *method), &self.uris)
+            .for_each(|notice| (self.hear)(notice, &self.whose));
     }
 
     /// Passes news on, without the name of our own subscription.
@@ -202,6 +264,6 @@ impl Task {
             let params = Object::read(notice.params()?)?;
             message::one(notice.with_params(&params.edit().remove_meta(&[SUBSCRIPTION_ID]).apply()))
         };
-        (self.hear)(plain().unwrap_or_else(|| notice.clone()));
+        (self.hear)(plain().unwrap_or_else(|| notice.clone()), &self.whose);
     }
 }

@@ -20,8 +20,13 @@ pub mod older;
 pub mod seal;
 pub mod shape;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
@@ -29,7 +34,7 @@ use crate::{
     wire::{Message, Revision, revision::MODERN},
 };
 
-use feed::Feed;
+use feed::{Feed, Whose};
 use older::own_params;
 
 /// An upstream that has been greeted and can be called.
@@ -56,18 +61,27 @@ impl Bridged {
         }
     }
 
+    /// Does it matter in whose name a resource is subscribed to?
+    pub fn keeps_apart(&self) -> bool {
+        self.feed.as_ref().is_some_and(|feed| feed.apart)
+    }
+
     /// Tells a new process what clients told the last one.
-    pub async fn bring_up_to_date(&self, level: Option<&str>, uris: Vec<String>) {
+    pub async fn bring_up_to_date(&self, level: Option<&str>, wanted: BTreeMap<Whose, BTreeSet<String>>) {
         let mut taken = true;
         if let Some(feed) = &self.feed {
             // The level it is told with each request.
-            taken = feed.subscribe(uris, true).await;
+            let all = wanted
+                .into_iter()
+                .map(|(whose, uris)| async move { feed.subscribe(&whose, uris.into_iter().collect(), true).await });
+            taken = join_all(all).await.into_iter().all(|taken| taken);
         } else {
             if let Some(level) = level {
                 taken &= self.settled("logging/setLevel", &json!({ "level": level }).to_string()).await;
             }
+            let uris: BTreeSet<String> = wanted.into_values().flatten().collect();
             for uri in uris {
-                taken &= self.subscribe(&uri, true).await;
+                taken &= self.subscribe(&None, &uri, true).await;
             }
         }
         if !taken {
@@ -76,9 +90,9 @@ impl Bridged {
     }
 
     /// Asks to be told when a resource changes, or no more. Answers whether that was taken.
-    pub async fn subscribe(&self, uri: &str, on: bool) -> bool {
+    pub async fn subscribe(&self, whose: &Whose, uri: &str, on: bool) -> bool {
         if let Some(feed) = &self.feed {
-            let taken = tokio::time::timeout(SETTLE_WAIT_MAX, feed.subscribe(vec![uri.to_owned()], on));
+            let taken = tokio::time::timeout(SETTLE_WAIT_MAX, feed.subscribe(whose, vec![uri.to_owned()], on));
             return taken.await.unwrap_or(false);
         }
         let method = if on { "resources/subscribe" } else { "resources/unsubscribe" };

@@ -16,7 +16,7 @@ use crate::wire::{
 };
 
 /// What is said of a client with each request: members of `_meta`, as JSON.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Introduction {
     capabilities: String,
     client: Option<String>,
@@ -46,6 +46,17 @@ impl Introduction {
         Introduction { capabilities: capabilities.to_string(), client }
     }
 
+    /// Of a newer client, as it says it itself.
+    pub fn of_newer_client(params: &Value) -> Introduction {
+        let client = params.get("clientInfo").filter(|info| !info.is_null()).map(Value::to_string);
+        Introduction { capabilities: params["capabilities"].to_string(), client }
+    }
+
+    /// Of the hub itself.
+    pub fn of_hub() -> Introduction {
+        Introduction { capabilities: "{}".into(), client: Some(hub_info().to_string()) }
+    }
+
     /// Parameters with this envelope in their `_meta`; `level`: the log messages that are wanted.
     pub fn put_on(&self, params: Option<&str>, level: Option<&str>) -> Option<String> {
         let params = Object::read(params.unwrap_or("{}"))?;
@@ -72,7 +83,7 @@ impl Introduction {
 
 /// Parameters of what the hub asks on its own behalf.
 pub fn own_params(params: Option<&str>) -> Option<String> {
-    Introduction { capabilities: "{}".into(), client: Some(hub_info().to_string()) }.put_on(params, None)
+    Introduction::of_hub().put_on(params, None)
 }
 
 /// What the hub says of itself.

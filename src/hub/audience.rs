@@ -2,17 +2,21 @@
 //!
 //! A shared upstream has one log level and one set of subscriptions. It gets the most verbose level anybody
 //! wants, and each session is filtered by its own; it gets a subscription with the first subscriber, and the end
-//! of it with the last (protocol revision independent; P55, P56).
+//! of it with the last (protocol revision independent; P55, P56). One that keeps clients apart by what is said of them
+//! gets it with the first and the last of each name.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use super::session::{Session, Transport};
 use crate::{
-    bridge::{Profile, feed::KINDS},
+    bridge::{
+        Profile,
+        feed::{KINDS, Whose},
+    },
     wire::Message,
 };
 
@@ -84,8 +88,8 @@ pub struct Audience {
 #[derive(Default)]
 struct Members {
     sessions: HashMap<Box<str>, Arc<Session>>,
-    /// Subscribers by resource, of a shared upstream.
-    subscribers: BTreeMap<String, HashSet<u64>>,
+    /// Subscribers by resource, of a shared upstream; and in whose name each is.
+    subscribers: BTreeMap<String, HashMap<u64, Whose>>,
 }
 
 /// What a shared upstream has to be told after the wishes of a session changed.
@@ -126,15 +130,15 @@ impl Audience {
         self.members().sessions.values().cloned().collect()
     }
 
-    /// Takes a session out and ends it. Answers the resources that nobody subscribes to any more; None where it was
-    /// taken out before.
-    pub fn remove(&self, session: &Arc<Session>, why: &str) -> Option<Vec<String>> {
+    /// Takes a session out and ends it. Answers the resources that nobody subscribes to any more, or nobody in its name
+    /// (`apart`); None where it was taken out before.
+    pub fn remove(&self, session: &Arc<Session>, why: &str, apart: bool) -> Option<Vec<String>> {
         let orphans = {
             let mut members = self.members();
             let known = members.sessions.remove(&session.id);
             let mut orphans = Vec::new();
             members.subscribers.retain(|uri, keys| {
-                if keys.remove(&session.key) && keys.is_empty() {
+                if keys.remove(&session.key).is_some() && !is_wanted(keys, session, apart) {
                     orphans.push(uri.clone());
                 }
                 !keys.is_empty()
@@ -151,26 +155,30 @@ impl Audience {
         members.sessions.values().filter(|session| session.idle_for() > longer_than).cloned().collect()
     }
 
-    /// Adds or removes a subscriber of a shared upstream.
-    pub fn subscribe(&self, session: &Session, uri: &str, on: bool) -> Wish {
+    /// Adds or removes a subscriber of a shared upstream. `apart`: it is told in each name.
+    pub fn subscribe(&self, session: &Session, uri: &str, on: bool, apart: bool) -> Wish {
         let mut members = self.members();
-        if on {
-            let keys = members.subscribers.entry(uri.to_owned()).or_default();
-            let first = keys.is_empty();
-            keys.insert(session.key);
-            return if first { Wish::Tell } else { Wish::Settled };
-        }
-        let Some(keys) = members.subscribers.get_mut(uri) else { return Wish::Settled };
-        if keys.remove(&session.key) && keys.is_empty() {
+        let keys = members.subscribers.entry(uri.to_owned()).or_default();
+        let wanted = is_wanted(keys, session, apart);
+        let changed = match on {
+            true => keys.insert(session.key, session.whose()).is_none() && !wanted,
+            false => keys.remove(&session.key).is_some() && !is_wanted(keys, session, apart),
+        };
+        if keys.is_empty() {
             members.subscribers.remove(uri);
-            return Wish::Tell;
         }
-        Wish::Settled
+        if changed { Wish::Tell } else { Wish::Settled }
     }
 
-    /// Resources with subscribers.
-    pub fn subscribed(&self) -> Vec<String> {
-        self.members().subscribers.keys().cloned().collect()
+    /// Resources with subscribers, by the name they are subscribed to in.
+    pub fn subscribed(&self) -> BTreeMap<Whose, BTreeSet<String>> {
+        let mut all: BTreeMap<Whose, BTreeSet<String>> = BTreeMap::new();
+        for (uri, keys) in &self.members().subscribers {
+            for whose in keys.values() {
+                all.entry(whose.clone()).or_default().insert(uri.clone());
+            }
+        }
+        all
     }
 
     /// Tells the clients to list again, as [`Session::announce_new_lists`] does. Those without sessions find out by
@@ -192,12 +200,12 @@ impl Audience {
         })
     }
 
-    /// Passes on what a shared upstream says to no call in particular.
-    pub fn hear(&self, message: &Message) {
+    /// Passes on what a shared upstream says to no call in particular, and to these.
+    pub fn hear(&self, message: &Message, whose: &Whose) {
         match message.method() {
             "notifications/resources/updated" => {
                 let Some(uri) = uri_of(message) else { return };
-                let keys = self.subscribers_of(&uri);
+                let keys = self.subscribers_of(&uri, whose);
                 let concerned = self.all().into_iter().filter(|session| keys.contains(&session.key));
                 concerned.for_each(|session| session.say_message(message));
             }
@@ -209,28 +217,27 @@ impl Audience {
         }
     }
 
-    /// Subscribers of a resource, or of what it is a part of.
-    fn subscribers_of(&self, uri: &str) -> HashSet<u64> {
+    /// Subscribers of a resource, or of what it is a part of; those of this name, or all.
+    fn subscribers_of(&self, uri: &str, whose: &Whose) -> HashSet<u64> {
         let members = self.members();
-        if let Some(keys) = members.subscribers.get(uri) {
-            return keys.clone();
-        }
-        let wholes: HashSet<u64> = members
-            .subscribers
-            .iter()
-            .filter(|(whole, _)| is_below(whole, uri))
-            .flat_map(|(_, keys)| keys)
-            .copied()
-            .collect();
-        match wholes.is_empty() {
-            true => members.subscribers.values().flatten().copied().collect(),
-            false => wholes,
-        }
+        let of = |wanted: &dyn Fn(&str) -> bool| -> HashSet<u64> {
+            let resources = members.subscribers.iter().filter(|(known, _)| wanted(known));
+            let keys = resources.flat_map(|(_, keys)| keys);
+            keys.filter(|(_, own)| whose.is_none() || *own == whose).map(|(key, _)| *key).collect()
+        };
+        let ways: [&dyn Fn(&str) -> bool; 3] = [&|known| known == uri, &|whole| is_below(whole, uri), &|_| true];
+        ways.into_iter().map(of).find(|keys| !keys.is_empty()).unwrap_or_default()
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// Does anybody else subscribe to this, or anybody of its name?
+fn is_wanted(keys: &HashMap<u64, Whose>, session: &Session, apart: bool) -> bool {
+    let own = session.whose();
+    keys.iter().any(|(key, whose)| *key != session.key && (!apart || *whose == own))
 }
 
 #[cfg(test)]
@@ -248,30 +255,55 @@ mod tests {
     fn p55_a_resource_is_subscribed_with_the_first_and_released_with_the_last() {
         let audience = Audience::default();
         let (one, two) = (session(&audience), session(&audience));
-        assert_eq!(audience.subscribe(&one, "a:/x", true), Wish::Tell);
-        assert_eq!(audience.subscribe(&one, "a:/x", true), Wish::Settled);
-        assert_eq!(audience.subscribe(&two, "a:/x", true), Wish::Settled);
-        assert_eq!(audience.subscribe(&one, "a:/x", false), Wish::Settled);
-        assert_eq!(audience.subscribe(&one, "a:/x", false), Wish::Settled, "one client cannot leave for another");
-        assert_eq!(audience.subscribe(&two, "a:/x", false), Wish::Tell);
-        audience.subscribe(&one, "a:/x", true);
-        audience.subscribe(&one, "a:/y", true);
-        audience.subscribe(&two, "a:/y", true);
-        assert_eq!(audience.remove(&one, "bye"), Some(vec!["a:/x".to_owned()]));
-        assert_eq!(audience.remove(&one, "bye"), None);
-        assert_eq!(audience.subscribed(), ["a:/y"]);
+        assert_eq!(audience.subscribe(&one, "a:/x", true, false), Wish::Tell);
+        assert_eq!(audience.subscribe(&one, "a:/x", true, false), Wish::Settled);
+        assert_eq!(audience.subscribe(&two, "a:/x", true, false), Wish::Settled);
+        assert_eq!(audience.subscribe(&one, "a:/x", false, false), Wish::Settled);
+        assert_eq!(
+            audience.subscribe(&one, "a:/x", false, false),
+            Wish::Settled,
+            "one client cannot leave for another"
+        );
+        assert_eq!(audience.subscribe(&two, "a:/x", false, false), Wish::Tell);
+        audience.subscribe(&one, "a:/x", true, false);
+        audience.subscribe(&one, "a:/y", true, false);
+        audience.subscribe(&two, "a:/y", true, false);
+        assert_eq!(audience.remove(&one, "bye", false), Some(vec!["a:/x".to_owned()]));
+        assert_eq!(audience.remove(&one, "bye", false), None);
+        assert_eq!(audience.subscribed(), [(None, ["a:/y".to_owned()].into())].into());
+    }
+
+    #[test]
+    fn p55_who_is_kept_apart_is_counted_apart() {
+        let audience = Audience::default();
+        let named = |name: &str| {
+            let session = session(&audience);
+            session.greet(serde_json::json!({ "capabilities": {}, "clientInfo": { "name": name, "version": "1" } }));
+            session
+        };
+        let (ada, bob, twin) = (named("ada"), named("bob"), named("bob"));
+        let told = [(&ada, Wish::Tell), (&bob, Wish::Tell), (&twin, Wish::Settled)];
+        for (session, wish) in told {
+            assert_eq!(audience.subscribe(session, "a:/x", true, true), wish);
+        }
+        assert_eq!(audience.subscribed().len(), 2);
+        assert_eq!(audience.subscribers_of("a:/x", &bob.whose()), [bob.key, twin.key].into());
+        assert_eq!(audience.subscribers_of("a:/x/y", &ada.whose()), [ada.key].into());
+        assert_eq!(audience.subscribe(&bob, "a:/x", false, true), Wish::Settled);
+        assert_eq!(audience.remove(&twin, "bye", true), Some(vec!["a:/x".to_owned()]), "the last of its name");
+        assert_eq!(audience.subscribe(&ada, "a:/x", false, true), Wish::Tell);
     }
 
     #[test]
     fn p55_updates_of_a_part_reach_those_who_subscribed_to_the_whole() {
         let audience = Audience::default();
         let (one, two) = (session(&audience), session(&audience));
-        audience.subscribe(&one, "file:///a", true);
-        audience.subscribe(&two, "file:///ab", true);
-        assert_eq!(audience.subscribers_of("file:///a"), [one.key].into());
-        assert_eq!(audience.subscribers_of("file:///a/b"), [one.key].into());
-        assert_eq!(audience.subscribers_of("file:///ab/c#d"), [two.key].into());
-        assert_eq!(audience.subscribers_of("file:///z"), [one.key, two.key].into());
+        audience.subscribe(&one, "file:///a", true, false);
+        audience.subscribe(&two, "file:///ab", true, false);
+        assert_eq!(audience.subscribers_of("file:///a", &None), [one.key].into());
+        assert_eq!(audience.subscribers_of("file:///a/b", &None), [one.key].into());
+        assert_eq!(audience.subscribers_of("file:///ab/c#d", &None), [two.key].into());
+        assert_eq!(audience.subscribers_of("file:///z", &None), [one.key, two.key].into());
     }
 
     #[test]
@@ -285,7 +317,7 @@ mod tests {
         assert_eq!(audience.level(), Some(Level::Error));
         two.set_level(Level::Debug);
         assert_eq!(audience.level(), Some(Level::Debug));
-        audience.remove(&two, "bye");
+        audience.remove(&two, "bye", false);
         assert_eq!(audience.level(), Some(Level::Error));
     }
 }

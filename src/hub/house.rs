@@ -71,12 +71,15 @@ impl House {
 
     /// Ends a session wherever it is counted.
     pub fn end_session(&self, route: &Route, session: &Arc<session::Session>, why: &str) {
-        let Some(orphans) = route.audience.remove(session, why) else { return };
+        let shared = route.serving.connection.load_full();
+        let apart = shared.as_ref().is_some_and(|shared| shared.keeps_apart());
+        let Some(orphans) = route.audience.remove(session, why, apart) else { return };
         self.engine.sessions.fetch_sub(1, Ordering::Relaxed);
-        let Some(shared) = route.serving.connection.load_full().filter(|_| !orphans.is_empty()) else { return };
+        let Some(shared) = shared.filter(|_| !orphans.is_empty()) else { return };
+        let whose = session.whose();
         tokio::spawn(async move {
             for uri in orphans {
-                shared.subscribe(&uri, false).await;
+                shared.subscribe(&whose, &uri, false).await;
             }
         });
     }

@@ -134,7 +134,7 @@ pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
     let name: Arc<str> = spec.name.as_str().into();
     let calls_max = spec.engine.limits.load().calls_in_flight_max;
     let hear = spec.hear.clone();
-    let unsolicited = move |message| hear(message);
+    let unsolicited = move |message| hear(message, &None);
     let connection = Connection::open(name.clone(), link, &io, calls_max, spec.attribution, unsolicited, obituary);
     let greeted = meet(&connection, &spec.greeting, &name, config.start_timeout, peer.is_remote()).await;
     if let Err(HandshakeError::Call(CallError::Lost { .. })) = &greeted {
@@ -160,7 +160,9 @@ pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
     }
     let watch = connection.watch();
     let modern = profile.is_modern();
-    let feed = modern.then(|| Feed::start(watch.clone(), &profile.result["capabilities"], spec.hear, &io));
+    // A process of ours is one for everybody.
+    let apart = peer.is_remote();
+    let feed = modern.then(|| Feed::start(watch.clone(), &profile.result["capabilities"], spec.hear, &io, apart));
     let bridged = Bridged { connection, profile: Arc::new(profile), feed };
     // The newer revision has no `ping`.
     let sign = match bridged.profile.is_modern() {

@@ -91,8 +91,8 @@ async fn move_in(route: &Route, session: &Arc<Session>) -> Result<Arc<Bridged>, 
     session.own.store(None);
     for uri in session.subscriptions() {
         session.subscribe(&uri, false);
-        if route.audience.subscribe(session, &uri, true) == Wish::Tell {
-            shared.subscribe(&uri, true).await;
+        if route.audience.subscribe(session, &uri, true, shared.keeps_apart()) == Wish::Tell {
+            shared.subscribe(&session.whose(), &uri, true).await;
         }
     }
     Ok(shared)
@@ -126,7 +126,8 @@ async fn own(route: &Route, session: &Arc<Session>) -> Result<Arc<Bridged>, Unav
         // That was found out just now: it is everybody's.
         return Ok(bridged);
     }
-    bridged.bring_up_to_date(session.level().map(Level::as_str), session.subscriptions().into_iter().collect()).await;
+    let wanted = [(None, session.subscriptions())].into();
+    bridged.bring_up_to_date(session.level().map(Level::as_str), wanted).await;
     session.own.store(Some(bridged.clone()));
     // A DELETE may have come in between.
     if session.ended.is_cancelled() {

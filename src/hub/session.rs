@@ -29,7 +29,7 @@ use super::{
     replay::{ReplayLimits, STANDALONE, Streams},
 };
 use crate::{
-    bridge::{Abilities, Bridged, Profile, handshake::Hello, older::Introduction},
+    bridge::{Abilities, Bridged, Profile, feed::Whose, handshake::Hello, older::Introduction},
     link::connection::Caller,
     wire::{Id, Message, Revision},
 };
@@ -82,7 +82,7 @@ pub struct Greeting {
     pub abilities: Abilities,
     pub hello: Hello,
     /// What a newer server is told of the client with each request.
-    pub introduction: Introduction,
+    pub introduction: Arc<Introduction>,
     /// `clientInfo.name`, for the status.
     pub client: String,
 }
@@ -161,10 +161,14 @@ impl Session {
     /// Settles what `initialize` asked for. Answers whether this was the first time.
     pub fn greet(&self, params: Value) -> bool {
         let revision = Revision::negotiate(params["protocolVersion"].as_str().unwrap_or_default());
+        let introduction = match self.transport {
+            Transport::Stateless => Introduction::of_newer_client(&params),
+            _ => Introduction::of_client(&params, revision),
+        };
         let greeting = Greeting {
             revision,
             abilities: Abilities::read(&params["capabilities"]),
-            introduction: Introduction::of_client(&params, revision),
+            introduction: Arc::new(introduction),
             client: params["clientInfo"]["name"].as_str().unwrap_or("unnamed").chars().take(80).collect(),
             hello: Hello::of_client(params, revision),
         };
@@ -173,6 +177,11 @@ impl Session {
 
     pub fn greeting(&self) -> Option<&Greeting> {
         self.greeting.get()
+    }
+
+    /// In whose name a newer server is asked on behalf of this client.
+    pub fn whose(&self) -> Whose {
+        self.greeting.get().map(|greeting| greeting.introduction.clone())
     }
 
     pub fn revision(&self) -> Revision {

@@ -105,13 +105,14 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
                 Ok(None) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
                 Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
             };
-            if route.audience.subscribe(session, &uri, on) == Wish::Settled {
+            let apart = shared.keeps_apart();
+            if route.audience.subscribe(session, &uri, on, apart) == Wish::Settled {
                 return Some(done());
             }
             if shared.profile.is_modern() {
-                let taken = shared.subscribe(&uri, on).await || !on;
+                let taken = shared.subscribe(&session.whose(), &uri, on).await || !on;
                 if !taken {
-                    route.audience.subscribe(session, &uri, false);
+                    route.audience.subscribe(session, &uri, false, apart);
                 }
                 let refused = || error(INVALID_PARAMS, "the upstream does not tell of changes of this resource");
                 return Some(if taken { done() } else { refused() });
@@ -120,7 +121,7 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
             let answer = relay(&shared, id, method, &params).await;
             let refused = |bytes: &Bytes| memchr::memmem::find(bytes, b"\"error\"").is_some();
             if on && matches!(&answer, Event::Response(bytes) if refused(bytes)) {
-                route.audience.subscribe(session, &uri, false);
+                route.audience.subscribe(session, &uri, false, apart);
             }
             Some(answer)
         }

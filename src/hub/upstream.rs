@@ -35,7 +35,7 @@ use super::{
 use crate::{
     bridge::{
         Bridged,
-        feed::Hear,
+        feed::{Hear, Whose},
         handshake::{Greeting, Hello},
     },
     config::{Era, Isolation, Name, Start, Transport, UpstreamConfig},

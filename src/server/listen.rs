@@ -127,16 +127,17 @@ impl Listening {
     /// Subscribes the upstream; the first listener of a shared one does so for all.
     async fn subscribe(&self, uri: &str) -> bool {
         let Some(bridged) = &self.bridged else { return false };
+        let apart = bridged.keeps_apart();
         let first = match self.route.isolation() {
-            Isolation::Shared => self.route.audience.subscribe(&self.session, uri, true) == Wish::Tell,
+            Isolation::Shared => self.route.audience.subscribe(&self.session, uri, true, apart) == Wish::Tell,
             _ => self.session.subscribe(uri, true),
         };
         if !first {
             return true;
         }
-        let taken = bridged.subscribe(uri, true).await;
+        let taken = bridged.subscribe(&self.session.whose(), uri, true).await;
         if !taken {
-            self.route.audience.subscribe(&self.session, uri, false);
+            self.route.audience.subscribe(&self.session, uri, false, apart);
             self.session.subscribe(uri, false);
         }
         taken
@@ -207,17 +208,19 @@ impl Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         let mut orphans = self.session.unlisten(self.number);
+        // It may have gone while its process was being replaced.
+        let bridged = self.bridged.take().or_else(|| self.route.serving.connection.load_full());
+        let apart = bridged.as_ref().is_some_and(|bridged| bridged.keeps_apart());
         match self.route.isolation() {
             Isolation::Shared => {
-                orphans.retain(|uri| self.route.audience.subscribe(&self.session, uri, false) == Wish::Tell)
+                orphans.retain(|uri| self.route.audience.subscribe(&self.session, uri, false, apart) == Wish::Tell)
             }
             _ => orphans.retain(|uri| self.session.subscribe(uri, false)),
         }
-        // It may have gone while its process was being replaced.
-        let bridged = self.bridged.take().or_else(|| self.route.serving.connection.load_full());
         let Some(bridged) = bridged.filter(|_| !orphans.is_empty()) else { return };
+        let whose = self.session.whose();
         actix_web::rt::spawn(async move {
-            join_all(orphans.iter().map(|uri| bridged.subscribe(uri, false))).await;
+            join_all(orphans.iter().map(|uri| bridged.subscribe(&whose, uri, false))).await;
         });
     }
 }

@@ -166,6 +166,7 @@ impl Issuer {
                 let result = json!({ "protocolVersion": "2025-11-25", "capabilities": {},
                     "serverInfo": { "name": "protected", "version": "1" } });
                 match (parsed["method"].as_str(), &parsed["id"]) {
+                    (None, _) => json(200, json!({})),
                     (_, Value::Null) => json(202, json!({})),
                     (Some("server/discover"), id) => {
                         json(200, json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "no" } }))

@@ -3,6 +3,7 @@
 mod audience;
 mod bodies;
 mod cancel;
+mod chain;
 mod cli;
 mod config;
 mod connect;

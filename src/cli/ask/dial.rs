@@ -148,7 +148,7 @@ fn open(
         async move { peer.ended().await.why }
     };
     let hear = hear.clone();
-    let unsolicited = move |message| hear(message);
+    let unsolicited = move |message| hear(message, &None);
     let name: Arc<str> = name.as_str().into();
     Ok((peer, Connection::open(name, link, &io, CALLS_MAX, attribution, unsolicited, obituary)))
 }

@@ -43,7 +43,7 @@ impl Talk {
     /// For what comes when nothing is asked.
     pub fn listener(&self) -> Hear {
         let verbose = self.verbose;
-        Arc::new(move |message: Message| {
+        Arc::new(move |message: Message, _: &_| {
             if verbose && message.method() == "notifications/message" {
                 say(&log_line(&message));
             }

@@ -97,13 +97,13 @@ impl Upstream {
         let owner = session.map(Arc::downgrade);
         let audience = (self.isolation() == Isolation::Shared).then(|| self.spec.audience.clone());
         let serving = self.spec.serving.clone();
-        Arc::new(move |message: WireMessage| {
+        Arc::new(move |message: WireMessage, whose: &Whose| {
             // What is remembered of a list goes before anybody reads the list again.
             if message.method() == "notifications/tools/list_changed" {
                 serving.marks.store(None);
             }
             match (&audience, owner.as_ref().and_then(Weak::upgrade)) {
-                (Some(audience), _) => audience.hear(&message),
+                (Some(audience), _) => audience.hear(&message, whose),
                 (None, Some(session)) => session.hear(&message),
                 // A process of the pool, between two clients.
                 (None, None) => {
@@ -175,9 +175,9 @@ impl Upstream {
 
     /// Tells a new shared process what the clients told the last one.
     pub(super) fn bring_up_to_date(&self, bridged: Arc<Bridged>) {
-        let (level, uris) = (self.spec.audience.level(), self.spec.audience.subscribed());
+        let (level, wanted) = (self.spec.audience.level(), self.spec.audience.subscribed());
         let level = level.filter(|_| bridged.profile.can(&["logging"]));
-        self.spec.tasks.spawn_local(async move { bridged.bring_up_to_date(level.map(Level::as_str), uris).await });
+        self.spec.tasks.spawn_local(async move { bridged.bring_up_to_date(level.map(Level::as_str), wanted).await });
     }
 
     pub(super) fn start_failed(&mut self, number: u64, error: StartError, context: &mut Context<Self>) {
