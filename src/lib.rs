@@ -7,7 +7,8 @@
 //!
 //! > Everything is a [`Link`]: two bounded queues of messages.
 //!
-//! A child process is a Link; [`link::pair`] makes one out of nothing, for tests.
+//! A child process is a Link. A remote URL is a Link. Our own stdin and stdout are a Link; [`link::pair`] makes one out
+//! of nothing, for tests.
 //! A [`Connection`] is a Link that many callers share, because it knows which answer belongs to whom.
 //! A caller holds a [`Reply`]: *dropping the Reply is the cancellation*.
 //! Actors decide **whether** there is a Connection; they never see **what** passes through it.
@@ -15,9 +16,10 @@
 //! # Layers, and who may know whom
 //!
 //! ```text
-//! main → cli → run → server → hub → bridge → link → wire
+//! main → cli → run → server → hub → bridge → link → auth → wire
 //!                └─ shutdown
 //! config: known by cli, run, server, hub, observe       knows nobody
+//! auth: known by cli, run, hub, link                    knows nobody of these
 //! observe: known by cli                                 knows config
 //! ```
 //!
@@ -25,7 +27,8 @@
 //! |---|---|
 //! | [`wire`] | bytes and their meaning: [`wire::message`], [`wire::revision`], [`wire::lines`]. Pure: no I/O, no clock |
 //! | [`config`] | from the text of `hub.toml` to a [`Config`], from two of them to a [`Plan`](config::Plan). Pure, but for [`config::read`], [`config::find`] and [`config::watch`] |
-//! | [`link`] | ways to reach a peer. [`link::process`] is a child: `pump.rs` moves bytes at its pipes, `ladder.rs` sees its end through, `stderr.rs` keeps its last words, [`link::orphans`] finds what it left behind, [`link::keeper`] cleans up when the hub is killed. [`link::connection`] makes one Link serve many |
+//! | [`link`] | ways to reach a peer. [`link::process`] is a child: `pump.rs` moves bytes at its pipes, `ladder.rs` sees its end through, `stderr.rs` keeps its last words, [`link::orphans`] finds what it left behind, [`link::keeper`] cleans up when the hub is killed. [`link::remote`] is a server somewhere else: `exchange.rs` sends a message, `answer.rs` hears what comes back, `session.rs` opens a lost session again, `sse.rs` is HTTP+SSE. [`link::stdio`] is ourselves. [`link::connection`] makes one Link serve many |
+//! | [`auth`] | with what remote servers are asked, and how a token is come by and kept: [`auth::oauth`], [`auth::store`] |
 //! | [`bridge`] | what every caller sees of every upstream, whatever its era and the client's: its table of the four ways |
 //! | [`hub`] | who lives, who restarts, who is published, who shares a process |
 //! | [`server`] | the HTTP front: guards, the two faces, streams, and errors turned into statuses |
@@ -34,9 +37,11 @@
 //! | [`observe`] | the log |
 //!
 //! - `wire` and `config` import nothing of ours.
-//! - `link` does not know that there is a hub, a configuration or an HTTP server. It takes a [`ProcessSpec`].
+//! - `link` does not know that there is a hub, a configuration or an HTTP server. It takes a [`ProcessSpec`] or a
+//!   [`link::remote::RemoteSpec`].
 //! - The word `actix` stands in `hub/mod.rs`, `hub/upstream.rs`, `hub/tether.rs`, `server/`, `run.rs` and
 //!   `shutdown.rs` only; `actix_web_lab` in `server/stream.rs` only. `link` gets a `tokio::runtime::Handle`.
+//! - `reqwest` stands in `link/remote/` and `auth/` only: its types are not those of the server.
 //! - Revision dates stand in `wire/revision.rs` and in what speaks as a peer (`cli/demo`) only: every question "may
 //!   this revision …?" is a method of [`wire::Revision`].
 //!
@@ -56,7 +61,8 @@
 //! | **session** | what a client calls by `Mcp-Session-Id`, or by its event stream | conversation |
 //! | **revision** | a dated version of the protocol | v1, old, new |
 //! | **route** | what a name in the URL leads to; its URL is its *mount* | endpoint |
-//! | **instance** | one process of an upstream, from its start to its end | |
+//! | **instance** | one process of an upstream, or one connection to it, from its start to its end | |
+//! | **peer** | whatever is at the other end of a link | |
 //! | **plan**, **generation** | the difference to apply; the count of applied ones | patch, version |
 //! | **retire**, **drain** | let one upstream, or everything, finish and end | kill, close |
 //!
@@ -116,6 +122,10 @@
 //!     answers wait. `notifications/cancelled`, the end of the session or the time limit drops the Reply, and that
 //!     tells the upstream.
 //! 14. An error anywhere is a value of its module's enum; [`server::rescue`] alone knows statuses and codes.
+//!
+//! Where the upstream is somewhere else, step 10 is [`link::remote`]: each request is an HTTP exchange of its own, with
+//! credentials put on by [`auth::Credentials`]; what comes on its stream is about it, so step 11 need not guess. Where the
+//! client is at our own stdin (`hubward connect`), [`server::stdio`] stands in place of steps 1 to 6 and 12.
 //!
 //! # The path of a reload
 //!

@@ -104,6 +104,7 @@ async fn s3_2_s3_3_s3_29_the_url_comes_from_a_file_from_a_variable_or_from_a_fla
     let named = ["--env-file", file.to_str().expect("text")];
     let other = peer.url("/other");
     let url = peer.url("/mcp");
+    #[expect(clippy::type_complexity, reason = "a table")]
     let cases: [(Vec<&str>, Vec<(&str, &str)>, &str, Option<&str>); 4] = [
         (named.to_vec(), vec![], "/mcp", Some("Bearer of-the-file")),
         (named.to_vec(), vec![("API_ACCESS_TOKEN", "own")], "/mcp", Some("Bearer own")),
