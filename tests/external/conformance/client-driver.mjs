@@ -53,7 +53,9 @@ function hubAuth() {
   return `auth = { client_credentials = ${inline({ client_id, client_secret, private_key: key })} }\n`;
 }
 function connectFlags() {
-  const flags = [];
+  // A client that asks for the era first does so of a process whose stderr nobody sees, and with it the login's URL:
+  // that one should not wait for long.
+  const flags = ['--auth-timeout', '4'];
   if (CREDENTIALS) flags.push('--client-credentials');
   if (context.client_id) flags.push('--client-id', context.client_id);
   if (context.client_secret) flags.push('--client-secret', context.client_secret);
