@@ -15,7 +15,7 @@ use crate::{
     config::{Bind, Config, Name},
     hub::{Apply, Drain, House, Hub, HubAddress, ReloadError, Source},
     link::{Link, keeper::Keeper, orphans},
-    server::{self, Front},
+    server::{self, Front, stdio::Hides},
     shutdown::Shutdown,
 };
 
@@ -151,6 +151,7 @@ pub async fn serve_stdio(
     config: Config,
     name: &Name,
     credentials: Arc<Credentials>,
+    hides: Option<Hides>,
     link: Link,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
@@ -162,7 +163,7 @@ pub async fn serve_stdio(
     hub.send(Apply(config)).await.unwrap_or(Err(ReloadError::Draining))?;
     if let Some(route) = house.table.find(name.as_str()) {
         tokio::select! {
-            () = server::stdio::serve(house, route, link) => {}
+            () = server::stdio::serve(house, route, link, hides) => {}
             () = shutdown.soon.cancelled() => {}
         }
     }

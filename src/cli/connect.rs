@@ -15,6 +15,7 @@ use crate::{
     config::{Config, Era, Format, Name, RemoteConfig, Text, TlsConfig, Transport, UpstreamConfig},
     link::stdio,
     run,
+    server::stdio::Hides,
     shutdown::Shutdown,
 };
 
@@ -114,6 +115,15 @@ pub struct Args {
     /// The longest call, in seconds [env: REQUEST_TIMEOUT] [default: 300]
     #[arg(long, value_name = "SECONDS")]
     request_timeout: Option<u64>,
+    /// Leave out tools of this name; `*` stands for anything (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    ignore_tool: Vec<String>,
+    /// What is sent to another machine in plain text is meant to be: no warning
+    #[arg(long)]
+    allow_http: bool,
+    /// Obey the proxies of the environment; that is so anyway
+    #[arg(long, hide = true, conflicts_with = "proxy")]
+    enable_proxy: bool,
     /// Log everything
     #[arg(long)]
     debug: bool,
@@ -175,6 +185,10 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
         log.flush();
         return code;
     }
+    let hides = match hidden(&args.ignore_tool) {
+        Ok(hides) => hides,
+        Err(error) => return fail(USAGE, error),
+    };
     let code = run::on_system(async move {
         let (link, flushed) = match stdio::open(config.hub.limits.message_bytes_max) {
             Ok(open) => open,
@@ -184,7 +198,7 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
             Ok(shutdown) => shutdown,
             Err(error) => return fail(FAILED, format!("cannot listen for signals: {error}")),
         };
-        if let Err(error) = run::serve_stdio(config, &name, credentials, link, shutdown).await {
+        if let Err(error) = run::serve_stdio(config, &name, credentials, hides, link, shutdown).await {
             return not_started(error);
         }
         flushed.wait().await;
@@ -192,6 +206,19 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
     });
     log.flush();
     code
+}
+
+/// The tools that are left out, by their names.
+fn hidden(globs: &[String]) -> Result<Option<Hides>, String> {
+    if globs.is_empty() {
+        return Ok(None);
+    }
+    let mut set = globset::GlobSetBuilder::new();
+    for glob in globs {
+        set.add(globset::Glob::new(glob).map_err(|error| format!("--ignore-tool {error}"))?);
+    }
+    let set = set.build().map_err(|error| format!("--ignore-tool: {error}"))?;
+    Ok(Some(Box::new(move |name| set.is_match(name))))
 }
 
 /// A log level as other programs call it.
@@ -211,6 +238,12 @@ fn made(args: &Args, variables: &Variables) -> Result<(Name, Config, Arc<Credent
     let parsed = url::Url::parse(&url).map_err(|error| format!("{url:?} is not a URL: {error}"))?;
     if !matches!(parsed.scheme(), "http" | "https") {
         return Err(format!("{url:?} does not begin with http:// or https://"));
+    }
+    if is_plain(&parsed) && !args.allow_http {
+        complain(format_args!(
+            "hubward: {} is asked in plain text, which others can read; --allow-http if that is meant",
+            parsed.host_str().unwrap_or_default()
+        ));
     }
     let mut remote = RemoteConfig::new(Text::from(url));
     remote.headers = headers(args, variables)?;
@@ -241,6 +274,17 @@ fn made(args: &Args, variables: &Variables) -> Result<(Name, Config, Arc<Credent
     // The one client has one session, however long it thinks.
     config.hub.limits.session_idle_timeout = Duration::MAX;
     Ok((name, config, credentials))
+}
+
+/// Does this leave the machine without encryption?
+fn is_plain(url: &url::Url) -> bool {
+    let here = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => true,
+    };
+    url.scheme() == "http" && !here
 }
 
 /// Headers of both spellings. `API_ACCESS_TOKEN` gives an `Authorization` where none is named.

@@ -4,12 +4,13 @@
 //! alone; or both (2026-07-28, basic/transports/stdio). Whatever comes first, it is answered and nothing ends.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::task::TaskTracker;
 
@@ -30,12 +31,16 @@ use crate::{
     wire::{
         Id, Kind, Message,
         envelope::{self, Claim, Envelope},
-        message::{self, INVALID_REQUEST},
+        message::{self, INVALID_PARAMS, INVALID_REQUEST},
+        object::Object,
     },
 };
 
 /// How long calls under way may go on when the client has closed stdin.
 const LAST_CALLS_MAX: Duration = Duration::from_millis(400);
+
+/// Which tools the client is not to see.
+pub type Hides = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// What serves the client.
 struct Desk {
@@ -46,13 +51,16 @@ struct Desk {
     session: Mutex<Option<Arc<Session>>>,
     /// Requests that stand alone, by their ids.
     alone: Mutex<HashMap<Id, AbortHandle>>,
+    hides: Option<Hides>,
+    /// Requests for the list of tools, where some are hidden.
+    lists: Mutex<HashSet<Id>>,
     calls: TaskTracker,
     /// What lasts as long as the client does.
     streams: TaskTracker,
 }
 
 /// Serves the client until it closes either end.
-pub async fn serve(house: Arc<House>, route: Arc<Route>, link: Link) {
+pub async fn serve(house: Arc<House>, route: Arc<Route>, link: Link, hides: Option<Hides>) {
     let Link { to, mut from } = link;
     let desk = Arc::new(Desk {
         house,
@@ -60,6 +68,8 @@ pub async fn serve(house: Arc<House>, route: Arc<Route>, link: Link) {
         to,
         session: Mutex::default(),
         alone: Mutex::default(),
+        hides,
+        lists: Mutex::default(),
         calls: TaskTracker::new(),
         streams: TaskTracker::new(),
     });
@@ -80,6 +90,10 @@ impl Desk {
     async fn take(self: &Arc<Self>, inbound: Inbound) {
         let refused = |id: Option<&Id>, why: &str| message::error_response(id, INVALID_REQUEST, why, None);
         match inbound {
+            Inbound::Message(message) if self.is_hidden(&message) => {
+                let why = "there is no such tool";
+                self.say(message::error_response(message.id(), INVALID_PARAMS, why, None)).await;
+            }
             Inbound::Message(message) => match envelope::claim(&message) {
                 Claim::Modern(envelope) => self.stands_alone(message, envelope),
                 Claim::Malformed(why) => self.say(Refusal::Envelope(why).message(message.id())).await,
@@ -192,14 +206,11 @@ impl Desk {
         let mut reader = session.streams(|streams| streams.attach(false)).map_err(|_| Refusal::Taken)?;
         self.house.admit_session(&self.route, session.clone());
         *lock(&self.session) = Some(session.clone());
-        let to = self.to.clone();
-        let busy = session.busy();
+        let (desk, busy) = (self.clone(), session.busy());
         self.streams.spawn_local(async move {
             let _busy = busy;
             while let Some(sent) = reader.recv().await {
-                if to.send(sent.data.into()).await.is_err() {
-                    break;
-                }
+                desk.say(sent.data).await;
             }
         });
         Ok(())
@@ -247,8 +258,39 @@ impl Desk {
     }
 
     async fn say(&self, bytes: Bytes) {
+        let shown = if self.hides.is_some() { self.without_hidden(&bytes) } else { None };
         // Where nobody reads, this is the end.
-        let _ = self.to.send(bytes.into()).await;
+        let _ = self.to.send(shown.unwrap_or(bytes).into()).await;
+    }
+
+    /// Is this a call of a tool that the client is not to see? Keeps in mind which answers are lists.
+    fn is_hidden(&self, request: &Message) -> bool {
+        let (Some(hides), Some(id)) = (&self.hides, request.id()) else { return false };
+        match request.method() {
+            "tools/list" => {
+                lock(&self.lists).insert(id.clone());
+                false
+            }
+            "tools/call" => envelope::name_of(request).is_some_and(|name| hides(&name)),
+            _ => false,
+        }
+    }
+
+    /// A list of tools without those that are hidden; none where it is something else.
+    fn without_hidden(&self, bytes: &Bytes) -> Option<Bytes> {
+        let hides = self.hides.as_ref()?;
+        if lock(&self.lists).is_empty() {
+            return None;
+        }
+        let answer = message::one(bytes.clone()).filter(|message| message.kind() == Kind::Response)?;
+        let id = answer.id().filter(|id| lock(&self.lists).remove(id))?;
+        let result = Object::read(answer.result()?)?;
+        let tools: Vec<&RawValue> = serde_json::from_str(result.get("tools")?.get()).ok()?;
+        let name = |tool: &RawValue| Object::read(tool.get()).and_then(|tool| tool.string("name"));
+        let shown = tools.iter().filter(|tool| name(tool).is_none_or(|name| !hides(&name)));
+        let shown: Vec<&str> = shown.map(|tool| tool.get()).collect();
+        let result = result.edit().set("tools", format!("[{}]", shown.join(","))).apply();
+        Some(message::response(id, &result))
     }
 }
 

@@ -86,6 +86,9 @@ impl CallError {
             CallError::Unreachable { why, .. } => format!("it cannot be reached: {why}"),
             CallError::Status { status, why, .. } => format!("it answered with HTTP {status}{why}"),
             CallError::Unauthorized { why, .. } => format!("it wants authorization: {why}"),
+            CallError::TooLong { bytes, .. } => {
+                format!("it answered with {bytes} bytes, more than message_bytes_max allows")
+            }
             CallError::Odd { why, .. } | CallError::Lost { why, .. } => format!("it {why}"),
             other => other.to_string(),
         }

@@ -136,3 +136,40 @@ async fn s3_33_the_longest_call() {
         assert!(answer["error"]["message"].as_str().is_some_and(|text| text.contains("within 1s")), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn tools_that_are_ignored_are_neither_listed_nor_called() {
+    let hub = crate::fixture::Hub::start("[upstreams.demo]\ncommand = \"hubward\"\nargs = [\"demo\"]\n");
+    let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {} });
+    let mut bridge = Bridge::start(&[&hub.url("/demo/mcp"), "--ignore-tool", "ask_*", "--ignore-tool", "slow"]);
+    bridge.open().await;
+    for meta in [json!({}), meta] {
+        let list = bridge.ask("tools/list", json!({ "_meta": meta })).await;
+        let names: Vec<&str> = list["result"]["tools"]
+            .as_array()
+            .expect("tools")
+            .iter()
+            .filter_map(|tool| tool["name"].as_str())
+            .collect();
+        assert!(
+            names.contains(&"echo") && !names.iter().any(|name| name.starts_with("ask_") || *name == "slow"),
+            "{names:?}"
+        );
+        let call = bridge.ask("tools/call", json!({ "name": "slow", "_meta": meta })).await;
+        assert_eq!(call["error"]["message"], "there is no such tool");
+        let call =
+            bridge.ask("tools/call", json!({ "name": "echo", "arguments": { "text": "x" }, "_meta": meta })).await;
+        assert_eq!(call["result"]["content"][0]["text"], "x");
+    }
+    assert!(refused(&["--ignore-tool", "[", "http://localhost/mcp"]).await.contains("--ignore-tool"));
+}
+
+#[tokio::test]
+async fn plain_text_to_another_machine_is_warned_of_unless_it_is_meant() {
+    let gone = "http://192.0.2.1:9/mcp";
+    let (.., said, _) = Bridge::start(&[gone]).close().await;
+    assert!(said.contains("plain text"), "{said}");
+    let (.., said, _) = Bridge::start(&[gone, "--allow-http"]).close().await;
+    assert!(!said.contains("plain text"), "{said}");
+}
