@@ -4,6 +4,8 @@
 //! of the link's.
 
 pub mod challenge;
+#[cfg(feature = "keyring")]
+mod keyring;
 pub mod oauth;
 pub mod password;
 pub mod record;

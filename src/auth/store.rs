@@ -15,6 +15,9 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+#[cfg(feature = "keyring")]
+use super::keyring;
+
 pub use super::record::{Method, Origin, Record, Registration, Secret, Token};
 
 /// The largest file that is read.
@@ -124,6 +127,8 @@ impl Entry {
         let entry = self.clone();
         let erase = move || {
             *entry.held() = None;
+            #[cfg(feature = "keyring")]
+            entry.path.iter().for_each(|path| keyring::erase(path));
             match entry.path.as_ref().map(fs::remove_file) {
                 Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!("the credentials of {} cannot be deleted: {error}", entry.server);
@@ -178,12 +183,12 @@ impl Entry {
         let Some(path) = &self.path else { return self.held().clone().unwrap_or_else(empty) };
         let mut held = self.held();
         if let Some(unwritten) = held.clone() {
-            if write_file(path, &unwritten).is_ok() {
+            if keep(path, &unwritten).is_ok() {
                 *held = None;
             }
             return unwritten;
         }
-        let text = match read_file(path) {
+        let text = match load(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return empty(),
             Err(error) => {
@@ -211,7 +216,7 @@ impl Entry {
             *held = Some(record);
             return;
         };
-        *held = match write_file(path, &record) {
+        *held = match keep(path, &record) {
             Ok(()) => None,
             Err(error) => {
                 tracing::warn!("credentials cannot be written to {}, and live in memory: {error}", path.display());
@@ -252,6 +257,30 @@ fn read_file(path: &Path) -> io::Result<String> {
     io::read_to_string(file)
 }
 
+/// What is kept under the name of a file: in it, or in the keyring.
+fn load(path: &Path) -> io::Result<String> {
+    let file = read_file(path);
+    #[cfg(feature = "keyring")]
+    if file.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        && let Some(text) = keyring::read(path)
+    {
+        return Ok(text);
+    }
+    file
+}
+
+/// Keeps a record in the keyring, where there is one; else in its file.
+fn keep(path: &Path, record: &Record) -> io::Result<()> {
+    #[cfg(feature = "keyring")]
+    if keyring::write(path, &serde_json::to_string(record)?) {
+        return match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    }
+    write_file(path, record)
+}
+
 fn write_file(path: &Path, record: &Record) -> io::Result<()> {
     make_folder(path)?;
     let mut random = [0; 8];
@@ -278,6 +307,24 @@ fn write_file(path: &Path, record: &Record) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Needs a keyring that is open: `tests/external/keyring.sh` brings one.
+    #[cfg(feature = "keyring")]
+    #[test]
+    #[ignore = "needs a keyring"]
+    fn a_keyring_keeps_what_else_would_be_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = Store::at(folder.path()).entry("s", "h", &["x"]);
+        let path = entry.path().unwrap().to_owned();
+        write_file(&path, &record("of the file")).unwrap();
+        assert_eq!(entry.read_now().token.unwrap().access.expose(), "of the file");
+        entry.write_now(record("of the keyring"));
+        assert!(!path.exists(), "the file has gone");
+        assert!(keyring::read(&path).is_some_and(|text| text.contains("of the keyring")));
+        assert_eq!(entry.read_now().token.unwrap().access.expose(), "of the keyring");
+        keyring::erase(&path);
+        assert!(entry.read_now().token.is_none());
+    }
     use crate::auth::record::tests::token;
 
     fn record(access: &str) -> Record {
