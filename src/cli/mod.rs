@@ -12,6 +12,7 @@ pub mod serve;
 pub mod version;
 
 use std::{
+    ffi::OsString,
     io::{IsTerminal, Write},
     path::PathBuf,
 };
@@ -158,7 +159,7 @@ pub fn main() -> u8 {
     if std::env::args_os().nth(1).is_some_and(|first| first == "keeper") {
         return keeper::run();
     }
-    let Cli { globals, command } = match Cli::try_parse() {
+    let Cli { globals, command } = match parsed(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => {
             let code = if error.use_stderr() { USAGE } else { OK };
@@ -184,6 +185,25 @@ pub fn main() -> u8 {
         Command::Demo(args) => demo::run(args),
         Command::Version(args) => version::run(args),
     }
+}
+
+/// The command line. `proxy` with a URL in place of a command is the other direction.
+fn parsed(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let outcome = Cli::try_parse_from(&words);
+    let is_url =
+        |word: &OsString| word.to_str().is_some_and(|word| word.starts_with("http://") || word.starts_with("https://"));
+    let meant = match &outcome {
+        Ok(Cli { command: Command::Proxy(args), .. }) => args.is_remote(),
+        // Flags of the other direction are unknown to this one.
+        Err(error) => error.use_stderr() && words.iter().any(is_url),
+        Ok(_) => false,
+    };
+    if !meant || words.get(1).is_none_or(|verb| verb != "proxy") {
+        return outcome;
+    }
+    let mut words = words;
+    words[1] = "connect".into();
+    Cli::try_parse_from(words).or(outcome)
 }
 
 /// Says what went wrong, and gives the exit code back.

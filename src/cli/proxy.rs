@@ -41,9 +41,19 @@ pub struct Args {
     /// An origin whose pages may call the server (repeatable)
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allow_origin: Vec<String>,
-    /// The server's command and its arguments
+    /// The server's command and its arguments; with a URL in place of them it is `hubward connect`
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+impl Args {
+    /// Is it a URL that stands in place of the command?
+    pub fn is_remote(&self) -> bool {
+        let is_url = |word: &String| word.starts_with("http://") || word.starts_with("https://");
+        // No command begins with a dash: it is a flag of the other direction.
+        let is_flag = self.command.first().is_some_and(|word| word.starts_with('-'));
+        self.command.first().is_some_and(is_url) || (is_flag && self.command.iter().any(is_url))
+    }
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]

@@ -36,8 +36,13 @@ impl Bridge {
     }
 
     pub fn with(args: &[&str], variables: &[(&str, &str)]) -> Bridge {
-        let mut command = hubward(&[&["connect"], args].concat());
-        for name in ["MCP_SERVER_URL", "API_ACCESS_TOKEN", "MCP_CLIENT_ID", "MCP_CLIENT_SECRET", "LOG_LEVEL"] {
+        Bridge::verb(&[&["connect"], args].concat(), variables)
+    }
+
+    pub fn verb(args: &[&str], variables: &[(&str, &str)]) -> Bridge {
+        let mut command = hubward(args);
+        for name in ["MCP_SERVER_URL", "SSE_URL", "API_ACCESS_TOKEN", "MCP_CLIENT_ID", "MCP_CLIENT_SECRET", "LOG_LEVEL"]
+        {
             command.env_remove(name);
         }
         command.envs(variables.iter().copied());

@@ -173,3 +173,37 @@ async fn plain_text_to_another_machine_is_warned_of_unless_it_is_meant() {
     let (.., said, _) = Bridge::start(&[gone, "--allow-http"]).close().await;
     assert!(!said.contains("plain text"), "{said}");
 }
+
+#[tokio::test]
+async fn s2_1_s2_3_s2_4_a_url_in_place_of_a_command_is_the_other_direction() {
+    let peer = legacy(|_| None).await;
+    let url = peer.url("/mcp");
+    for args in [vec!["proxy", url.as_str()], vec!["proxy", "-H", "X-One", "1", "--transport", "streamablehttp", &url]]
+    {
+        let before = peer.count("initialize");
+        let mut bridge = Bridge::verb(&args, &[]);
+        bridge.open().await;
+        assert_eq!(bridge.echo("x").await, "x");
+        let header = peer.of("initialize")[before].header("x-one").map(str::to_owned);
+        assert_eq!(header.as_deref(), (args.len() > 2).then_some("1"));
+    }
+    let mut bridge = Bridge::with(&[], &[("SSE_URL", &url)]);
+    bridge.open().await;
+    // S2.7: neither a command nor a URL.
+    let (rest, code, said, _) = Bridge::verb(&["proxy"], &[]).close().await;
+    assert!(rest.is_empty() && code == 2 && said.contains("Usage"), "{said}");
+}
+
+#[tokio::test]
+async fn s3_4_s3_34_log_levels_and_certificates_by_variables_of_others() {
+    let peer = legacy(|_| None).await;
+    let url = peer.url("/mcp");
+    for (level, heard) in [("DEBUG", true), ("WARNING", false), ("CRITICAL", false)] {
+        let mut bridge = Bridge::with(&[&url], &[("LOG_LEVEL", level)]);
+        bridge.open().await;
+        assert_eq!(bridge.close().await.2.contains("DEBUG"), heard, "{level}");
+    }
+    let mut bridge = Bridge::with(&[&url], &[("VERIFY_SSL", "false")]);
+    bridge.open().await;
+    assert!(bridge.close().await.2.contains("any certificate"));
+}
