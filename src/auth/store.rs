@@ -183,6 +183,13 @@ impl Entry {
         let Some(path) = &self.path else { return self.held().clone().unwrap_or_else(empty) };
         let mut held = self.held();
         if let Some(unwritten) = held.clone() {
+            // Another process may have written while this one could not.
+            let there = load(path).ok().and_then(|text| serde_json::from_str::<Record>(&text).ok());
+            let obtained = |record: &Record| record.token.as_ref().map_or(0, |token| token.obtained_at);
+            if let Some(newer) = there.filter(|there| obtained(there) > obtained(&unwritten)) {
+                *held = None;
+                return newer;
+            }
             if keep(path, &unwritten).is_ok() {
                 *held = None;
             }
@@ -386,6 +393,27 @@ mod tests {
         fs::remove_file(&blocked).unwrap();
         assert_eq!(entry.read_now().token.unwrap().access.expose(), "a");
         assert!(entry.path().unwrap().exists());
+    }
+
+    #[test]
+    fn f133_one_that_was_cut_off_from_the_store_undoes_nothing_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, away) = (folder.path().join("store"), folder.path().join("away"));
+        let (cut_off, other) = (Store::at(&place).entry("s", "h", &["x"]), Store::at(&place).entry("s", "h", &["x"]));
+        let at = |access: &str, obtained_at| Record {
+            token: Some(crate::auth::record::Token { obtained_at, ..token(access) }),
+            ..Record::default()
+        };
+        other.write_now(at("first", 1));
+        fs::rename(&place, &away).unwrap();
+        fs::write(&place, "").unwrap();
+        cut_off.write_now(at("second", 2));
+        assert_eq!(cut_off.read_now().token.unwrap().access.expose(), "second", "it serves from memory");
+        fs::remove_file(&place).unwrap();
+        fs::rename(&away, &place).unwrap();
+        other.write_now(at("third", 3));
+        assert_eq!(cut_off.read_now().token.unwrap().access.expose(), "third");
+        assert_eq!(other.read_now().token.unwrap().access.expose(), "third");
     }
 
     #[test]

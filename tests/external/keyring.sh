@@ -9,8 +9,7 @@ if ! command -v gnome-keyring-daemon > /dev/null || ! command -v dbus-run-sessio
   fi
 fi
 command -v gnome-keyring-daemon > /dev/null || { fail "keyring - install: please install gnome-keyring and dbus"; exit 1; }
-export HOME=$WORK XDG_RUNTIME_DIR=$WORK XDG_DATA_HOME=$WORK/data WORK
-export CARGO_HOME=${CARGO_HOME:-$(eval echo ~"$(id -un)")/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$(eval echo ~"$(id -un)")/.rustup}
+export XDG_RUNTIME_DIR=$WORK XDG_DATA_HOME=$WORK/data WORK
 cd "$EXT/../.." || exit 1
 cargo test --quiet --features keyring --lib --no-run > "$WORK/build.log" 2>&1 \
   || { fail "keyring - build"; tail -20 "$WORK/build.log"; exit 1; }
