@@ -4,6 +4,7 @@
 //! of the link's.
 
 pub mod challenge;
+mod file;
 #[cfg(feature = "keyring")]
 mod keyring;
 pub mod oauth;

@@ -7,7 +7,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -15,13 +15,12 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use super::file;
 #[cfg(feature = "keyring")]
 use super::keyring;
 
 pub use super::record::{Method, Origin, Record, Registration, Secret, Token};
 
-/// The largest file that is read.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// How long to wait for a process that exchanges a token. Longer than an exchange may take.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// How often to look whether a lock is free.
@@ -163,7 +162,8 @@ impl Entry {
             Lock::Exchange => "lock",
             Lock::Login => "login",
         });
-        let file = make_folder(&path).and_then(|()| private(File::options().create(true).append(true)).open(&path));
+        let file = file::make_folder(&path)
+            .and_then(|()| file::private(File::options().create(true).append(true)).open(&path));
         match file.map(|file| (file.try_lock(), file)) {
             Ok((Ok(()), file)) => Some(Locked { _file: Some(file) }),
             Ok((Err(TryLockError::WouldBlock), _)) => None,
@@ -233,40 +233,9 @@ impl Entry {
     }
 }
 
-/// The folder of a file, for its owner only.
-fn make_folder(path: &Path) -> io::Result<()> {
-    let Some(folder) = path.parent() else { return Ok(()) };
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// Files that only their owner may read.
-fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
-}
-
-fn read_file(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
-    let known = file.metadata()?;
-    if known.len() > FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too large"));
-    }
-    #[cfg(unix)]
-    if std::os::unix::fs::PermissionsExt::mode(&known.permissions()) & 0o077 != 0 {
-        tracing::warn!("others could read {}; now only its owner can", path.display());
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    }
-    io::read_to_string(file)
-}
-
 /// What is kept under the name of a file: in it, or in the keyring.
 fn load(path: &Path) -> io::Result<String> {
-    let file = read_file(path);
+    let file = file::read(path);
     #[cfg(feature = "keyring")]
     if file.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
         && let Some(text) = keyring::read(path)
@@ -285,30 +254,7 @@ fn keep(path: &Path, record: &Record) -> io::Result<()> {
             _ => Ok(()),
         };
     }
-    write_file(path, record)
-}
-
-fn write_file(path: &Path, record: &Record) -> io::Result<()> {
-    make_folder(path)?;
-    let mut random = [0; 8];
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    let aside = path.with_extension(format!("{:016x}.new", u64::from_ne_bytes(random)));
-    let written = (|| {
-        let mut file = private(File::options().write(true).create_new(true)).open(&aside)?;
-        file.write_all(&serde_json::to_vec_pretty(record)?)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&aside);
-        return written;
-    }
-    // The rename itself outlives a power cut only once the folder is on the disk; a folder that cannot be synced is no
-    // reason to say that nothing was written.
-    if let Some(Ok(folder)) = path.parent().map(File::open) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
+    file::write(path, &serde_json::to_vec_pretty(record)?)
 }
 
 #[cfg(test)]
@@ -323,7 +269,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let entry = Store::at(folder.path()).entry("s", "h", &["x"]);
         let path = entry.path().unwrap().to_owned();
-        write_file(&path, &record("of the file")).unwrap();
+        file::write(&path, &serde_json::to_vec(&record("of the file")).unwrap()).unwrap();
         assert_eq!(entry.read_now().token.unwrap().access.expose(), "of the file");
         entry.write_now(record("of the keyring"));
         assert!(!path.exists(), "the file has gone");
