@@ -252,8 +252,8 @@ fn made(args: &Args, variables: &Variables) -> Result<(Name, Config, Arc<Credent
         TransportArg::StreamableHttp => Transport::StreamableHttp,
         TransportArg::Sse => Transport::Sse,
     };
-    let off = args.no_verify_ssl || variables.switch("VERIFY_SSL") == Some(false);
-    remote.tls = tls(args.verify_ssl.as_deref(), off)?;
+    let verify = args.verify_ssl.clone().or_else(|| variables.get("VERIFY_SSL"));
+    remote.tls = tls(verify.as_deref(), args.no_verify_ssl)?;
     remote.proxy = args.proxy.clone().map(Text::from);
     remote.auth = credentials::password(args)?;
     let name = Name::new(NAME).map_err(|error| error.to_string())?;

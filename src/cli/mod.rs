@@ -192,18 +192,17 @@ fn parsed(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let outcome = Cli::try_parse_from(&words);
     let is_url =
         |word: &OsString| word.to_str().is_some_and(|word| word.starts_with("http://") || word.starts_with("https://"));
-    let meant = match &outcome {
-        Ok(Cli { command: Command::Proxy(args), .. }) => args.is_remote(),
+    let (meant, sure) = match &outcome {
+        Ok(Cli { command: Command::Proxy(args), .. }) => (args.is_remote(), true),
         // Flags of the other direction are unknown to this one.
-        Err(error) => error.use_stderr() && words.iter().any(is_url),
-        Ok(_) => false,
+        Err(error) => (error.use_stderr() && words.iter().any(is_url), false),
+        Ok(_) => (false, false),
     };
-    if !meant || words.get(1).is_none_or(|verb| verb != "proxy") {
-        return outcome;
-    }
+    let Some(verb) = words.iter().position(|word| word == "proxy").filter(|_| meant) else { return outcome };
     let mut words = words;
-    words[1] = "connect".into();
-    Cli::try_parse_from(words).or(outcome)
+    words[verb] = "connect".into();
+    let other = Cli::try_parse_from(words);
+    if sure { other } else { other.or(outcome) }
 }
 
 /// Says what went wrong, and gives the exit code back.

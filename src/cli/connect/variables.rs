@@ -32,15 +32,6 @@ impl Variables {
         std::env::var(name).ok().filter(set).or_else(|| self.file.get(name).cloned().filter(set))
     }
 
-    /// A variable that says yes or no.
-    pub fn switch(&self, name: &str) -> Option<bool> {
-        match self.get(name)?.to_ascii_lowercase().as_str() {
-            "1" | "true" | "yes" | "on" => Some(true),
-            "0" | "false" | "no" | "off" => Some(false),
-            _ => None,
-        }
-    }
-
     /// A text with its `${VAR}` replaced: clients split arguments at blanks, so a value with one comes from a variable.
     pub fn expand(&self, text: &str) -> Result<String, String> {
         let mut out = String::new();

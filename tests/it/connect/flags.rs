@@ -178,17 +178,23 @@ async fn plain_text_to_another_machine_is_warned_of_unless_it_is_meant() {
 async fn s2_1_s2_3_s2_4_a_url_in_place_of_a_command_is_the_other_direction() {
     let peer = legacy(|_| None).await;
     let url = peer.url("/mcp");
-    for args in [vec!["proxy", url.as_str()], vec!["proxy", "-H", "X-One", "1", "--transport", "streamablehttp", &url]]
+    let early = vec!["--log-level", "warn", "proxy", url.as_str()];
+    for args in
+        [early, vec!["proxy", url.as_str()], vec!["proxy", "-H", "X-One", "1", "--transport", "streamablehttp", &url]]
     {
         let before = peer.count("initialize");
         let mut bridge = Bridge::verb(&args, &[]);
         bridge.open().await;
         assert_eq!(bridge.echo("x").await, "x");
         let header = peer.of("initialize")[before].header("x-one").map(str::to_owned);
-        assert_eq!(header.as_deref(), (args.len() > 2).then_some("1"));
+        assert_eq!(header.as_deref(), args.contains(&"-H").then_some("1"));
     }
     let mut bridge = Bridge::with(&[], &[("SSE_URL", &url)]);
     bridge.open().await;
+    for args in [["proxy", "--transport", "nosuch", &url], ["proxy", "--port", "0", &url]] {
+        let (_, code, said, _) = Bridge::verb(&args, &[]).close().await;
+        assert_eq!(code, 2, "what the other direction does not know is told: {said}");
+    }
     // S2.7: neither a command nor a URL.
     let (rest, code, said, _) = Bridge::verb(&["proxy"], &[]).close().await;
     assert!(rest.is_empty() && code == 2 && said.contains("Usage"), "{said}");
@@ -203,7 +209,11 @@ async fn s3_4_s3_34_log_levels_and_certificates_by_variables_of_others() {
         bridge.open().await;
         assert_eq!(bridge.close().await.2.contains("DEBUG"), heard, "{level}");
     }
-    let mut bridge = Bridge::with(&[&url], &[("VERIFY_SSL", "false")]);
-    bridge.open().await;
-    assert!(bridge.close().await.2.contains("any certificate"));
+    for (args, believed) in [(vec![url.as_str()], true), (vec!["--verify-ssl", "true", &url], false)] {
+        let mut bridge = Bridge::with(&args, &[("VERIFY_SSL", "false")]);
+        bridge.open().await;
+        assert_eq!(bridge.close().await.2.contains("any certificate"), believed, "a flag wins: {args:?}");
+    }
+    let (_, code, said, _) = Bridge::with(&[&url], &[("VERIFY_SSL", "/nowhere/ca.pem")]).close().await;
+    assert!(code == 2 && said.contains("no such file"), "{said}");
 }
