@@ -59,6 +59,15 @@ impl AuthError {
     }
 }
 
+/// The cause behind an error, such as "Connection refused": the layers in between only say that there was one.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(deeper) = error.source() {
+        error = deeper;
+    }
+    error.to_string()
+}
+
 impl Credentials {
     /// Puts what proves who we are onto a request.
     pub async fn apply(&self, request: &mut Request) -> Result<(), AuthError> {

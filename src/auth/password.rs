@@ -58,7 +58,7 @@ impl Digest {
         let Password { username, password } = &self.password;
         // No body: a stream has none that could be hashed, and `auth` is what servers offer.
         let context = AuthContext::new_with_method(username, password.expose_secret(), &uri, None::<&[u8]>, method);
-        let answer = challenge.respond(&context).map_err(|error| needed(format!("HTTP Digest: {error}")))?;
+        let answer = challenge.respond(&context).map_err(|error| AuthError::needed(format!("HTTP Digest: {error}")))?;
         if let Some(value) = secret_header(&answer.to_string()) {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
@@ -76,7 +76,7 @@ impl Digest {
         // The strongest that we know: MD5 is the one everybody offers.
         offers.sort_by_key(|offer| offer.algorithm.to_string().starts_with("MD5"));
         let Some(offer) = offers.into_iter().next() else {
-            return Err(needed("the server does not take HTTP Digest".to_owned()));
+            return Err(AuthError::needed("the server does not take HTTP Digest".to_owned()));
         };
         let mut held = self.challenge.lock().unwrap_or_else(PoisonError::into_inner);
         let answered = sent.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -86,14 +86,10 @@ impl Digest {
         let known = held.as_ref().is_some_and(|known| answered.is_some_and(|sent| sent.contains(&known.nonce)));
         *held = Some(offer);
         match wrong && known {
-            true => Err(needed("the server refuses the name or the password".to_owned())),
+            true => Err(AuthError::needed("the server refuses the name or the password".to_owned())),
             false => Ok(true),
         }
     }
-}
-
-fn needed(why: String) -> AuthError {
-    AuthError::Needed { why, visit: None }
 }
 
 #[cfg(test)]

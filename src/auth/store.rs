@@ -54,12 +54,6 @@ impl Store {
         Store { folder: Some(folder.into()) }
     }
 
-    /// For as long as this process lives.
-    #[must_use]
-    pub fn in_memory() -> Store {
-        Store { folder: None }
-    }
-
     /// Where the daemon and the commands keep credentials: under `$STATE_DIRECTORY`, `$XDG_STATE_HOME/hubward` or
     /// `~/.local/state/hubward`.
     #[must_use]

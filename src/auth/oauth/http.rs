@@ -20,7 +20,7 @@ use super::{
     OAuthSpec,
     guard::{self, Reach},
 };
-use crate::auth::AuthError;
+use crate::auth::{AuthError, cause};
 
 /// The largest document that is read.
 const BODY_BYTES_MAX: usize = 256 << 10;
@@ -98,7 +98,6 @@ impl Answer {
 /// The guarded client of one server.
 pub struct Http {
     server: Url,
-    private: bool,
     base: Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>,
     /// Names that are resolved unchecked: proxies, which are inside by nature.
     proxies: Arc<[String]>,
@@ -115,7 +114,6 @@ impl Http {
         });
         Http {
             server: spec.server.clone(),
-            private: spec.settings.private_addresses,
             base: spec.base.clone(),
             proxies: proxies.chain(spec.settings.proxy_host.clone()).collect(),
             built: Mutex::default(),
@@ -138,8 +136,7 @@ impl Http {
                 _ => None,
             },
         };
-        let least = if self.private { Reach::Private } else { Reach::Public };
-        let reach = known.unwrap_or(least).max(least);
+        let reach = known.unwrap_or(Reach::Public);
         let client = (self.base)()
             .redirect(redirect::Policy::none())
             .timeout(REQUEST_TIMEOUT)
@@ -164,12 +161,7 @@ impl Http {
         let (reach, client) = self.client().await?;
         guard::checked(url.as_str(), reach).map_err(Fault::Wrong)?;
         let unreachable = |error: reqwest::Error| {
-            // The innermost cause is what helps: "Connection refused", "certificate expired".
-            let mut why: &dyn std::error::Error = &error;
-            while let Some(source) = why.source() {
-                why = source;
-            }
-            let why = shown(&why.to_string());
+            let why = shown(&cause(&error));
             Fault::Unreachable(format!("{} cannot be asked: {why}", url.host_str().unwrap_or_default()))
         };
         let sent = build(&client).header(ACCEPT, "application/json").send().await;

@@ -3,12 +3,7 @@
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{
-    Grant, OAuth, challenge,
-    discovery::{self, Issuer},
-    http::Fault,
-    registration, token,
-};
+use super::{Grant, OAuth, challenge, discovery, http::Fault, registration, token};
 use crate::auth::{
     AuthError,
     store::{Lock, Record, Registration, Secret, Token},
@@ -23,13 +18,12 @@ impl OAuth {
         if answer.status.is_success() && !discovery::is_announced(&self.http, spec).await? {
             return Err(AuthError::needed("the server answers without a login, and names nobody to log in with"));
         }
+        let known = self.stored().await;
         if spec.settings.grant == Grant::ClientCredentials {
-            let before = self.stored().await;
-            let refused = before.as_ref().map(|token| token.access.expose());
+            let refused = known.as_ref().map(|token| token.access.expose());
             self.client_credentials(challenge.as_ref(), refused).await?;
             return Ok(());
         }
-        let known = self.stored().await;
         let found = discovery::discover(
             &self.http,
             spec,
@@ -173,11 +167,6 @@ impl OAuth {
         if !issuer.is_empty() {
             self.keep_client(issuer, known).await;
         }
-    }
-
-    /// Whom our tokens come from, by the server's metadata.
-    pub async fn issuer(&self) -> Result<Issuer, AuthError> {
-        Ok(discovery::discover(&self.http, &self.spec, None, None).await?.issuer)
     }
 }
 

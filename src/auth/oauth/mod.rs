@@ -232,12 +232,6 @@ impl OAuth {
         }
     }
 
-    /// Counts the tokens that were come by in this process.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
     /// Where to log in, while a login is waited for.
     #[must_use]
     pub fn visit(&self) -> Option<String> {

@@ -84,8 +84,6 @@ pub struct Settings {
     pub tenant: String,
     /// Tokens that came from outside.
     pub given: Given,
-    /// The authorization server may be in a private network though the server is not.
-    pub private_addresses: bool,
     /// The host of the proxy that is configured for the server, which may be inside though the servers are outside.
     pub proxy_host: Option<String>,
     /// How long a login may take; `None`: 5 minutes for one who waits, 10 for one who was told.
@@ -109,7 +107,6 @@ impl Default for Settings {
             endpoints: Endpoints::default(),
             tenant: String::new(),
             given: Given::default(),
-            private_addresses: false,
             proxy_host: None,
             login_timeout: None,
         }

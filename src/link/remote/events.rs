@@ -14,6 +14,8 @@ use futures_util::{Stream, StreamExt};
 use reqwest::Response;
 use sse_stream::{Sse, SseByteStream};
 
+use crate::auth::cause;
+
 /// The pause before a stream that broke off is asked for again, where the peer names none,
 const RETRY: Duration = Duration::from_secs(1);
 /// and the least and the most it may name.
@@ -108,15 +110,6 @@ impl Events {
             return Ok(Event { kind: event.filter(|kind| !kind.is_empty()).unwrap_or("message".into()), data });
         }
     }
-}
-
-/// The cause behind an error: the layers in between only say that there was one.
-pub(super) fn cause(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(deeper) = error.source() {
-        error = deeper;
-    }
-    error.to_string()
 }
 
 #[cfg(test)]

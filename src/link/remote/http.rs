@@ -12,8 +12,11 @@ use reqwest::{
 };
 use url::Url;
 
-use super::{Endpoint, RemoteSpec, events::cause};
-use crate::{auth::AuthError, link::connection::CallError};
+use super::{Endpoint, RemoteSpec};
+use crate::{
+    auth::{AuthError, cause},
+    link::connection::CallError,
+};
 
 /// Pauses before a peer that was there a while ago is tried again. Nothing was sent yet.
 const PATIENCE: [Duration; 4] =

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, redirect::Policy};
 
-use super::events::cause;
+use crate::auth::cause;
 
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// A peer that vanished without a word is noticed after a minute or so.
