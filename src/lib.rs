@@ -180,6 +180,7 @@
 //! - Locks are `std`, held for a few lines, never over an `.await`.
 //! - A rule that a machine can check is checked, by `tests/tidy.rs`, `clippy.toml` or `deny.toml`.
 
+pub mod access;
 pub mod auth;
 pub mod bridge;
 pub mod cli;

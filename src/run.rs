@@ -27,7 +27,10 @@ const FAREWELL_MAX: Duration = Duration::from_millis(100);
 pub enum StartError {
     #[error("cannot listen on {bind}: {error}{hint}")]
     Bind { bind: Bind, error: io::Error, hint: &'static str },
-    #[error("{0} can be reached from other machines, which needs authentication; bind a loopback address")]
+    #[error(
+        "{0} can be reached from other machines, and nobody would have to show who they are: `hubward token new NAME` \
+         makes a token to ask for; or bind a loopback address; or say `allow_unauthenticated = true` in [hub.auth]"
+    )]
     Exposed(Bind),
     #[error("cannot serve: {0}")]
     Serve(#[from] io::Error),
@@ -53,9 +56,6 @@ pub fn on_system<T>(future: impl Future<Output = T>) -> T {
 /// Binds all addresses of a configuration, before anything else is started.
 pub fn bind(binds: &[Bind]) -> Result<Vec<TcpListener>, StartError> {
     let mut listeners = Vec::new();
-    if let Some(open) = binds.iter().find(|bind| !bind.is_loopback()) {
-        return Err(StartError::Exposed(open.clone()));
-    }
     for bind in binds {
         let failed = |error: io::Error| {
             let hint = match error.kind() {
@@ -89,6 +89,9 @@ impl Running {
     /// For programs: it becomes the parent of orphaned descendants, and starts a keeper that ends what is left
     /// should this process be killed.
     pub async fn start(config: Config, hash: String, source: Option<Source>) -> Result<Running, StartError> {
+        if let Some(open) = config.hub.exposed() {
+            return Err(StartError::Exposed(open.clone()));
+        }
         let listeners = bind(&config.hub.bind)?;
         if let Err(error) = orphans::adopt() {
             tracing::warn!("children that escape their process group cannot be found: {error}");
@@ -109,7 +112,10 @@ impl Running {
         keeper: Option<Keeper>,
     ) -> Result<Running, StartError> {
         let house = House::new(&config);
-        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        if let Some(first) = addresses.first() {
+            let _ = house.base.set(format!("http://{first}"));
+        }
         let front = Front::new(house.clone());
         let server = server::listen(front.clone(), listeners)?;
         let handle = server.handle();

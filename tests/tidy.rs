@@ -10,16 +10,17 @@ use std::{
 };
 
 /// Who may import what of ours.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("wire", &[]),
     ("config", &[]),
     ("shutdown", &[]),
     ("observe", &["config"]),
     ("auth", &["wire"]),
+    ("access", &["config", "auth"]),
     ("link", &["wire", "auth"]),
     ("bridge", &["wire", "link"]),
-    ("hub", &["wire", "config", "auth", "link", "bridge"]),
-    ("server", &["wire", "config", "link", "bridge", "hub"]),
+    ("hub", &["wire", "config", "auth", "access", "link", "bridge"]),
+    ("server", &["wire", "config", "access", "link", "bridge", "hub"]),
     ("run", &["auth", "config", "link", "hub", "server", "shutdown"]),
     ("cli", &["wire", "config", "auth", "link", "bridge", "hub", "server", "observe", "run", "shutdown"]),
 ];
@@ -44,7 +45,7 @@ const WORDS: [(&str, &[&str]); 5] = [
     // It cannot wait and ignores the mailbox's capacity: only for what may neither be lost nor overtaken.
     ("do_send", &["src/hub/tether.rs", "src/hub/mod.rs", "src/hub/upstream/instances.rs"]),
     // Its types are not those of the server.
-    ("reqwest", &["src/link/remote.rs", "src/link/remote/", "src/auth/"]),
+    ("reqwest", &["src/link/remote.rs", "src/link/remote/", "src/auth/", "src/access/"]),
 ];
 
 /// Where a revision of the protocol may be named: the table of revisions, and the demo, which is a peer.

@@ -9,6 +9,7 @@ pub mod init;
 pub mod keeper;
 pub mod proxy;
 pub mod serve;
+pub mod token;
 pub mod version;
 
 use std::{
@@ -92,6 +93,8 @@ enum Command {
     Connect(Box<connect::Args>),
     /// Log in to a remote server, see what is there, log out
     Auth(Box<auth::Args>),
+    /// The tokens of those who call the hub: make, list, revoke
+    Token(token::Args),
     /// List the tools of a server: what they do, and what they take
     #[command(override_usage = usage("tools", ""))]
     Tools(ask::ServerArgs),
@@ -174,6 +177,7 @@ pub fn main() -> u8 {
         Command::Proxy(args) => proxy::run(args, &globals),
         Command::Connect(args) => connect::run(*args, &globals),
         Command::Auth(args) => auth::run(*args, &globals),
+        Command::Token(args) => token::run(args, &globals),
         Command::Tools(args) => ask::of_server(args, ask::Wish::Tools, &globals),
         Command::Resources(args) => ask::of_server(args, ask::Wish::Resources, &globals),
         Command::Prompts(args) => ask::of_server(args, ask::Wish::Prompts, &globals),

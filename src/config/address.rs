@@ -27,6 +27,11 @@ impl Bind {
         }
     }
 
+    /// Whether it stands for all addresses of this machine, and so for none that could be typed.
+    pub fn is_wildcard(&self) -> bool {
+        self.host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
+    }
+
     pub(super) fn parse(written: &str) -> Result<Self, String> {
         if written.starts_with("unix:") {
             return Err("unix sockets are not supported by this version".into());

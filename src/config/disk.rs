@@ -61,13 +61,13 @@ impl fmt::Display for Rejected {
 
 impl std::error::Error for Rejected {}
 
-/// Reads the file with the environment of this process. A variable that is not UTF-8 counts as not set.
-pub fn read(path: &Path) -> Result<Loaded, Rejected> {
+/// Reads the text of the file, whatever it says.
+pub fn text(path: &Path) -> Result<String, Rejected> {
     let bytes = contents(path, FILE_BYTES_MAX).map_err(|error| {
         let begin = error.is_absence().then(|| "check the path; `hubward init` writes a file to begin with".to_owned());
         Rejected::unread(path, format!("cannot read the file: {error}"), error.cure(path).or(begin))
     })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = memchr::memchr_iter(b'\n', good).count() + 1;
         let start = memchr::memrchr(b'\n', good).map_or(0, |at| at + 1);
@@ -77,7 +77,12 @@ pub fn read(path: &Path) -> Result<Loaded, Rejected> {
             diagnostic.column = String::from_utf8_lossy(&good[start..]).chars().count() + 1;
         }
         rejected
-    })?;
+    })
+}
+
+/// Reads the file with the environment of this process. A variable that is not UTF-8 counts as not set.
+pub fn read(path: &Path) -> Result<Loaded, Rejected> {
+    let text = text(path)?;
     // Relative to the file as it is called, not to what it links to: a link moves the file, not its surroundings.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let folder = absolute.parent().unwrap_or(Path::new("/"));

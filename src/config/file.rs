@@ -167,6 +167,7 @@ impl<'a> Reader<'a> {
         }
         self.default_upstream(default, tables, &mut hub);
         self.crossings(&hub, &upstreams, root);
+        self.doors(&hub, &upstreams, root);
         Config { hub, upstreams }
     }
 

@@ -7,7 +7,7 @@ use toml::de::DeTable;
 
 use super::keys::Section;
 use super::value::{Field, Reader, Zero, set};
-use super::{Bind, Format, HubConfig, Level, Limits, LogConfig, address};
+use super::{Bind, Format, HubConfig, Level, Limits, LogConfig, Network, Rate, address};
 
 const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -26,6 +26,8 @@ impl<'a> Reader<'a> {
                 "default" => default = self.text(&field).map(|text| (text.expose().to_owned(), field.span)),
                 "allowed_hosts" => set(&mut hub.allowed_hosts, self.all(&field, address::host)),
                 "allowed_origins" => set(&mut hub.allowed_origins, self.origins(&field)),
+                "auth" => self.access(&field, &mut hub.access),
+                "trusted_proxies" => set(&mut hub.trusted_proxies, self.networks(&field)),
                 "drain_timeout" => {
                     set(&mut hub.drain_timeout, self.duration(&field, Zero::Refused, seconds(0)..=seconds(3600)));
                 }
@@ -63,6 +65,10 @@ impl<'a> Reader<'a> {
                     set(&mut limits.answer_timeout, self.duration(&field, Zero::Refused, range));
                 }
                 "starts_max" => set(&mut limits.starts_max, self.count(&field, 1..=1024)),
+                "rate" => limits.rate = self.rate(&field),
+                "principal_calls_max" => set(&mut limits.principal_calls_max, self.count(&field, 1..=MANY)),
+                "principal_sessions_max" => set(&mut limits.principal_sessions_max, self.count(&field, 1..=MANY)),
+                "principal_streams_max" => set(&mut limits.principal_streams_max, self.count(&field, 1..=MANY)),
                 _ => self.unknown(&field, Section::Limits),
             }
         }
@@ -91,20 +97,40 @@ impl<'a> Reader<'a> {
             let Some(bind) = self.parsed(&entry, Bind::parse) else {
                 continue;
             };
-            if !bind.is_loopback() {
-                self.bad(
-                    &entry,
-                    "listening beyond this machine needs authentication, which this version does not have",
-                )
-                .label("others can reach this")
-                .help(format!("bind loopback: \"127.0.0.1:{}\"", bind.port));
-            } else if bind.port != 0 && binds.contains(&bind) {
+            if bind.port != 0 && binds.contains(&bind) {
                 self.bad(&entry, "this address is in the list already");
             } else {
                 binds.push(bind);
             }
         }
         Some(binds).filter(|binds| !binds.is_empty())
+    }
+
+    fn networks(&mut self, field: &Field<'a>) -> Option<Vec<Network>> {
+        let entries = self.list(field)?;
+        Some(entries.iter().filter_map(|entry| self.parsed(entry, Network::parse)).collect())
+    }
+
+    fn rate(&mut self, field: &Field<'a>) -> Option<Rate> {
+        const MOST: usize = 1_000_000;
+        let (mut per_second, mut burst) = (None, None);
+        for (key, value) in self.table(field)?.iter() {
+            let field = Field::new(&field.path, key, value);
+            match field.key {
+                "per_second" => per_second = self.count(&field, 1..=MOST),
+                "burst" => burst = self.count(&field, 1..=MOST),
+                _ => self.unknown(&field, Section::Rate),
+            }
+        }
+        let Some(per_second) = per_second else {
+            if !field.value.as_table().is_some_and(|table| table.contains_key("per_second")) {
+                self.bad(field, "`per_second` is missing").help("such as { per_second = 100, burst = 200 }");
+            }
+            return None;
+        };
+        // A client that starts asks for several lists at once.
+        let burst = burst.unwrap_or(per_second.saturating_mul(2).min(MOST));
+        Some(Rate { per_second: per_second as u32, burst: burst as u32 })
     }
 
     fn prefixes(&mut self, field: &Field<'a>) -> Option<Vec<String>> {
@@ -132,7 +158,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string with a grammar.
-    fn parsed<T>(&mut self, field: &Field<'_>, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn parsed<T>(&mut self, field: &Field<'_>, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(field)?;
         match parse(text.expose()) {
             Ok(value) => Some(value),
@@ -144,7 +170,11 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of strings with a grammar, each there once.
-    fn all(&mut self, field: &Field<'a>, parse: impl Fn(&str) -> Result<String, String>) -> Option<Vec<String>> {
+    pub(super) fn all(
+        &mut self,
+        field: &Field<'a>,
+        parse: impl Fn(&str) -> Result<String, String>,
+    ) -> Option<Vec<String>> {
         let mut values = Vec::new();
         for entry in self.list(field)? {
             let Some(value) = self.parsed(&entry, &parse) else {

@@ -5,7 +5,12 @@
 pub(super) enum Section {
     Root,
     Hub,
+    Access,
+    Token,
+    Jwt,
+    Forward,
     Limits,
+    Rate,
     Log,
     Defaults,
     Upstream,
@@ -19,8 +24,24 @@ pub(super) enum Section {
 
 use Section::*;
 
-const SECTIONS: [Section; 11] =
-    [Root, Hub, Limits, Log, Upstream, Restart, Auth, OAuth, ClientCredentials, User, UpstreamTls];
+const SECTIONS: [Section; 16] = [
+    Root,
+    Hub,
+    Access,
+    Token,
+    Jwt,
+    Forward,
+    Limits,
+    Rate,
+    Log,
+    Upstream,
+    Restart,
+    Auth,
+    OAuth,
+    ClientCredentials,
+    User,
+    UpstreamTls,
+];
 
 impl Section {
     /// What can be written here.
@@ -34,6 +55,8 @@ impl Section {
                 "default",
                 "allowed_hosts",
                 "allowed_origins",
+                "auth",
+                "trusted_proxies",
                 "drain_timeout",
                 "workers",
                 "limits",
@@ -52,7 +75,16 @@ impl Section {
                 "queue_max",
                 "answer_timeout",
                 "starts_max",
+                "rate",
+                "principal_calls_max",
+                "principal_sessions_max",
+                "principal_streams_max",
             ],
+            Access => &["allow_unauthenticated", "tokens", "jwt", "forward"],
+            Token => &["name", "sha256", "secret", "upstreams"],
+            Jwt => &["issuer", "audience", "jwks_url", "scopes", "algorithms"],
+            Forward => &["url", "user_header"],
+            Rate => &["per_second", "burst"],
             Log => &["level", "format"],
             Defaults | Upstream => &[
                 "enabled",
@@ -74,6 +106,7 @@ impl Section {
                 "strict_stdout",
                 "expose_errors",
                 "restart",
+                "allow",
                 "url",
                 "transport",
                 "headers",
@@ -94,12 +127,9 @@ impl Section {
     /// What has a meaning already, and no code yet.
     pub(super) fn later(self) -> &'static [&'static str] {
         match self {
-            Hub => &["tls", "trusted_proxies", "admin_socket", "auth"],
-            Limits => &["rate"],
+            Hub => &["tls", "admin_socket"],
             Log => &["audit"],
-            Defaults | Upstream => {
-                &["log_level", "stderr_file", "sandbox", "tools", "pin_tools", "extensions", "allow"]
-            }
+            Defaults | Upstream => &["log_level", "stderr_file", "sandbox", "tools", "pin_tools", "extensions"],
             _ => &[],
         }
     }
@@ -109,7 +139,12 @@ impl Section {
         match self {
             Root => "the file",
             Hub => "[hub]",
+            Access => "[hub.auth]",
+            Token => "a token",
+            Jwt => "jwt",
+            Forward => "forward",
             Limits => "[hub.limits]",
+            Rate => "rate",
             Log => "[hub.log]",
             Defaults => "[defaults]",
             Upstream => "an upstream",

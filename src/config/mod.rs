@@ -11,8 +11,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod access;
 mod address;
+mod auth;
 mod disk;
+mod edit;
 mod expand;
 mod file;
 mod hub;
@@ -22,12 +25,15 @@ mod name;
 pub mod plan;
 mod remote;
 pub mod report;
+mod restart;
 mod upstream;
 mod value;
 mod watch;
 
+pub use access::{AccessConfig, ForwardConfig, Grant, JwtConfig, Network, TokenConfig, hash, token_name};
 pub use address::Bind;
-pub use disk::{Loaded, NotFound, Rejected, find, read, resolve};
+pub use disk::{Loaded, NotFound, Rejected, find, read, resolve, text};
+pub use edit::{EditError, add_token, remove_token, replace};
 pub use expand::Text;
 pub use file::parse;
 pub use keys::nearest;
@@ -59,6 +65,10 @@ pub struct HubConfig {
     pub allowed_hosts: Vec<String>,
     /// Browser origins accepted beside the hub's own, as a browser spells them; or exactly `["any"]`.
     pub allowed_origins: Vec<String>,
+    /// `[hub.auth]`.
+    pub access: AccessConfig,
+    /// Peers whose `Forwarded` and `X-Forwarded-For` are believed.
+    pub trusted_proxies: Vec<Network>,
     /// How long calls may go on after the signal to stop.
     pub drain_timeout: Duration,
     /// Threads that serve; `None` is one per core. A change needs a new process.
@@ -76,11 +86,31 @@ impl Default for HubConfig {
             default: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            access: AccessConfig::default(),
+            trusted_proxies: Vec::new(),
             drain_timeout: Duration::from_secs(30),
             workers: None,
             limits: Limits::default(),
             log: LogConfig::default(),
         }
+    }
+}
+
+impl HubConfig {
+    /// Whether clients show certificates.
+    pub fn asks_for_certificates(&self) -> bool {
+        false
+    }
+
+    /// An address that others reach, where nobody would have to show who he is and nobody said that this is meant.
+    pub fn exposed(&self) -> Option<&Bind> {
+        let guarded = self.access.is_set() || self.asks_for_certificates() || self.access.allow_unauthenticated;
+        self.bind.iter().find(|bind| !guarded && !bind.is_loopback())
+    }
+
+    /// Whether the URLs are known that clients type.
+    pub fn knows_its_url(&self) -> bool {
+        self.public_url.is_some() || self.bind.first().is_some_and(|bind| !bind.is_wildcard())
     }
 }
 
@@ -111,6 +141,21 @@ pub struct Limits {
     pub answer_timeout: Duration,
     /// Children starting at once: interpreters that start together starve each other.
     pub starts_max: usize,
+    /// Requests of one principal; `None`: as many as come.
+    pub rate: Option<Rate>,
+    /// Of one principal that showed who it is: calls running at once in the whole hub,
+    pub principal_calls_max: usize,
+    /// and its sessions,
+    pub principal_sessions_max: usize,
+    /// and its open event streams. So that one cannot take the places of all.
+    pub principal_streams_max: usize,
+}
+
+/// How many requests, over time and at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub per_second: u32,
+    pub burst: u32,
 }
 
 impl Default for Limits {
@@ -128,6 +173,10 @@ impl Default for Limits {
             queue_max: 1024,
             answer_timeout: Duration::from_secs(10 * 60),
             starts_max: 4,
+            rate: None,
+            principal_calls_max: 512,
+            principal_sessions_max: 2000,
+            principal_streams_max: 2000,
         }
     }
 }
@@ -221,6 +270,8 @@ pub struct UpstreamConfig {
     /// `true`: an error tells callers the last lines of stderr too.
     pub expose_errors: bool,
     pub restart: Restart,
+    /// Who may use it, of those who are in the hub.
+    pub allow: Vec<Grant>,
     /// Why it cannot run, when a variable or file it names is missing and that is forgiven (`required = false`, or
     /// the upstream is disabled). Names the variable, never a value. Nobody writes this; it is found.
     pub unavailable: Option<String>,
@@ -250,6 +301,7 @@ impl UpstreamConfig {
             strict_stdout: false,
             expose_errors: false,
             restart: Restart::default(),
+            allow: vec![Grant::All],
             unavailable: None,
         }
     }

@@ -89,6 +89,8 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
         default,
         allowed_hosts,
         allowed_origins,
+        access,
+        trusted_proxies,
         drain_timeout,
         workers,
         limits,
@@ -105,6 +107,8 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
         || *default != old.default
         || *allowed_hosts != old.allowed_hosts
         || *allowed_origins != old.allowed_origins
+        || *access != old.access
+        || *trusted_proxies != old.trusted_proxies
         || *drain_timeout != old.drain_timeout
         || *limits != old.limits
         || *log != old.log;
@@ -144,6 +148,7 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
         strict_stdout,
         expose_errors,
         restart,
+        allow,
         unavailable,
     } = new;
     // What a process is made of, or how its pipes are read. Switching an upstream on or off is the same deed: one side
@@ -170,7 +175,8 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
         || *stop_timeout != old.stop_timeout
         || *overlap != old.overlap
         || *expose_errors != old.expose_errors
-        || *restart != old.restart;
+        || *restart != old.restart
+        || *allow != old.allow;
     match (process, policy) {
         // There is no process to replace, before or after.
         (true, _) if !enabled && !old.enabled => Change::InPlace,

@@ -5,7 +5,6 @@
 //! forgiven.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,8 +14,9 @@ use toml::de::DeTable;
 use super::expand::{Text, is_variable};
 use super::keys::{self, Section};
 use super::remote::{COMMAND_KEYS, REMOTE_KEYS, RemoteFile};
+use super::restart::RestartFile;
 use super::value::{Field, Reader, Zero, set};
-use super::{Era, InheritEnv, Isolation, Restart, Start, UpstreamConfig, lint};
+use super::{Era, Grant, InheritEnv, Isolation, Start, UpstreamConfig, lint};
 
 /// As written; `None` is "not said".
 #[derive(Default, Clone)]
@@ -40,21 +40,13 @@ pub(super) struct UpstreamFile {
     strict_stdout: Option<bool>,
     expose_errors: Option<bool>,
     restart: RestartFile,
+    allow: Option<Vec<Grant>>,
     remote: RemoteFile,
 }
 
-#[derive(Default, Clone)]
-struct RestartFile {
-    max: Option<usize>,
-    period: Option<Duration>,
-    backoff_min: Option<Duration>,
-    backoff_max: Option<Duration>,
-    span: Option<Range<usize>>,
-}
-
 const MOMENT: Duration = Duration::from_millis(100);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl<'a> Reader<'a> {
     /// One table under `[upstreams]`.
@@ -124,11 +116,20 @@ impl<'a> Reader<'a> {
                 "strict_stdout" => file.strict_stdout = self.switch(&field),
                 "expose_errors" => file.expose_errors = self.switch(&field),
                 "restart" => file.restart = self.restart(&field),
+                "allow" => file.allow = self.grants(&field),
                 key if REMOTE_KEYS.contains(&key) => self.remote_key(&field, section, &mut file.remote),
                 _ => self.unknown(&field, section),
             }
         }
         file
+    }
+
+    fn grants(&mut self, field: &Field<'a>) -> Option<Vec<Grant>> {
+        let entries = self.list(field)?;
+        if entries.is_empty() {
+            self.bad(field, "nobody could use it").help("`enabled = false` turns it off");
+        }
+        Some(entries.iter().filter_map(|entry| self.parsed(entry, Grant::parse)).collect())
     }
 
     fn args(&mut self, field: &Field<'a>) -> Option<Vec<Spanned<String>>> {
@@ -170,23 +171,6 @@ impl<'a> Reader<'a> {
             }
         }
         Some(InheritEnv::Names(names))
-    }
-
-    fn restart(&mut self, field: &Field<'a>) -> RestartFile {
-        let mut file = RestartFile { span: Some(field.span.clone()), ..RestartFile::default() };
-        for (key, value) in self.table(field).into_iter().flat_map(DeTable::iter) {
-            let field = Field::new(&field.path, key, value);
-            let second = Duration::from_secs(1);
-            let blink = Duration::from_millis(10);
-            match field.key {
-                "max" => file.max = self.count(&field, 0..=1000),
-                "period" => file.period = self.duration(&field, Zero::Refused, second..=DAY),
-                "backoff_min" => file.backoff_min = self.duration(&field, Zero::Refused, blink..=HOUR),
-                "backoff_max" => file.backoff_max = self.duration(&field, Zero::Refused, blink..=DAY),
-                _ => self.unknown(&field, Section::Restart),
-            }
-        }
-        file
     }
 
     /// Fills the gaps and follows the references. `None` only if something was found.
@@ -252,22 +236,9 @@ impl<'a> Reader<'a> {
         set(&mut config.overlap, file.overlap);
         set(&mut config.era, file.era);
         set(&mut config.expose_errors, file.expose_errors);
+        set(&mut config.allow, file.allow.clone());
         config.restart = self.restart_complete(file.restart.clone(), field);
         config
-    }
-
-    fn restart_complete(&mut self, file: RestartFile, field: &Field<'a>) -> Restart {
-        let mut restart = Restart::default();
-        set(&mut restart.max, file.max);
-        set(&mut restart.period, file.period);
-        set(&mut restart.backoff_min, file.backoff_min);
-        set(&mut restart.backoff_max, file.backoff_max);
-        if restart.backoff_min > restart.backoff_max {
-            let span = file.span.unwrap_or(field.key_span.clone());
-            let finding = self.found.error(span, format!("`{}.restart`: backoff_min exceeds backoff_max", field.path));
-            finding.help("the wait begins with backoff_min (500ms) and grows to backoff_max (30s)");
-        }
-        restart
     }
 
     /// The text, or a blank where a reference leads nowhere: then either an error stands in the report, or the
@@ -311,13 +282,8 @@ impl UpstreamFile {
             era: self.era.or(defaults.era),
             strict_stdout: self.strict_stdout.or(defaults.strict_stdout),
             expose_errors: self.expose_errors.or(defaults.expose_errors),
-            restart: RestartFile {
-                max: self.restart.max.or(defaults.restart.max),
-                period: self.restart.period.or(defaults.restart.period),
-                backoff_min: self.restart.backoff_min.or(defaults.restart.backoff_min),
-                backoff_max: self.restart.backoff_max.or(defaults.restart.backoff_max),
-                span: self.restart.span.or_else(|| defaults.restart.span.clone()),
-            },
+            restart: self.restart.over(&defaults.restart),
+            allow: self.allow.or_else(|| defaults.allow.clone()),
             remote: self.remote.over(&defaults.remote),
         }
     }

@@ -246,7 +246,7 @@ mod tests {
     use crate::hub::session::Transport;
 
     fn session(audience: &Audience) -> Arc<Session> {
-        let session = Session::new(Transport::Streamable, 10, 1000).unwrap();
+        let session = Session::new(Transport::Streamable, Default::default(), 10, 1000).unwrap();
         audience.insert(session.clone());
         session
     }

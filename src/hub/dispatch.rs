@@ -18,6 +18,7 @@ use super::{
     upstream::Unavailable,
 };
 use crate::{
+    access::Permit,
     bridge::Bridged,
     link::connection::{CallError, EVENTS_MAX, Event, Reply},
     wire::{Id, Kind, Message, message},
@@ -49,6 +50,8 @@ pub struct Calls {
     deadline: Instant,
     last_deadline: Instant,
     _busy: Busy,
+    /// Their places among the calls of their principal.
+    _permits: Vec<Permit>,
 }
 
 /// What became of a request that was to be forwarded.
@@ -64,6 +67,7 @@ pub async fn dispatch(
     route: &Arc<Route>,
     session: &Arc<Session>,
     messages: Vec<Message>,
+    permits: Vec<Permit>,
 ) -> Result<Option<Calls>, Unavailable> {
     session.touch();
     let alone = messages.len() == 1;
@@ -92,6 +96,7 @@ pub async fn dispatch(
         deadline: now + limit,
         last_deadline: now + limit * RENEWALS_MAX,
         _busy: session.busy(),
+        _permits: permits,
     };
     for message in &messages {
         let Some(id) = request_id(message) else {

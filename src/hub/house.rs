@@ -1,12 +1,19 @@
 //! What the server and the Hub share: what may be seen, and who is admitted, without asking an actor.
 
+use std::sync::OnceLock;
+
 use super::*;
+use crate::access::{Barred, Gate, Principal};
 
 /// What the server and the Hub share: what may be seen without asking an actor.
 pub struct House {
     pub engine: Arc<Engine>,
     pub table: RouteTable,
     pub config: ArcSwap<HubConfig>,
+    /// Who may knock, of the same generation as the configuration.
+    pub gate: ArcSwap<Gate>,
+    /// The first address that is listened on, as a URL.
+    pub base: OnceLock<String>,
     pub status: ArcSwap<HubStatus>,
     /// Calls that wait for their client's answer.
     pub parking: Arc<parking::Parking>,
@@ -30,6 +37,8 @@ impl House {
             engine: Engine::new(config.hub.limits.clone()),
             table: RouteTable::default(),
             config: ArcSwap::from_pointee(config.hub.clone()),
+            gate: ArcSwap::from_pointee(Gate::new(&config.hub, None)),
+            base: OnceLock::new(),
             status: ArcSwap::from_pointee(status),
             parking: parking::Parking::new(),
             draining: CancellationToken::new(),
@@ -82,6 +91,42 @@ impl House {
                 shared.subscribe(&whose, &uri, false).await;
             }
         });
+    }
+
+    /// Where clients find us, without a slash at the end. Never what a request says of that.
+    pub fn outside(&self, config: &HubConfig) -> String {
+        let bound = || self.base.get().cloned().unwrap_or_default();
+        config.public_url.as_ref().map_or_else(bound, |url| url.as_str().trim_end_matches('/').to_owned())
+    }
+
+    /// The URLs of an upstream.
+    fn mounts(&self, config: &HubConfig, route: &Route) -> Vec<String> {
+        let (outside, name) = (self.outside(config), route.name.as_str());
+        let is_default = self.table.load().default.as_ref() == Some(&route.name);
+        let bases = config.prefixes.iter().flat_map(|prefix| {
+            let own = is_default.then(|| format!("{outside}{prefix}"));
+            own.into_iter().chain([format!("{outside}{prefix}/{name}")])
+        });
+        bases.flat_map(|base| [format!("{base}/mcp"), format!("{base}/sse")]).collect()
+    }
+
+    /// Why a principal may not use an upstream, if it may not.
+    pub fn bars(&self, gate: &Gate, config: &HubConfig, route: &Route, principal: &Principal) -> Option<Barred> {
+        gate.bars(principal, route.name.as_str(), &route.config.allow, || self.mounts(config, route))
+    }
+
+    /// Ends the sessions of principals who are not known any more, or not let in where they are.
+    pub(super) fn see_off_strangers(&self) {
+        let (gate, config) = (self.gate.load(), self.config.load());
+        for route in self.table.load().by_name.values() {
+            for session in route.audience.all() {
+                let known = gate.knows(&session.owner);
+                if known.is_none_or(|owner| self.bars(&gate, &config, route, &owner).is_some()) {
+                    tracing::info!(upstream = %route.name, owner = session.owner.name(), "its session ends: it may not be here any more");
+                    self.end_session(route, &session, "its client may not be here any more");
+                }
+            }
+        }
     }
 
     /// Closes the streams of all sessions on which nothing is being answered.

@@ -204,8 +204,11 @@ impl Hub {
         self.config = new;
         self.hash = hash;
         self.house.engine.set_limits(self.config.hub.limits.clone());
+        let gate = crate::access::Gate::new(&self.config.hub, Some(&self.house.gate.load()));
+        self.house.gate.store(Arc::new(gate));
         self.house.config.store(Arc::new(self.config.hub.clone()));
         self.publish();
+        self.house.see_off_strangers();
         for child in removed {
             self.remove(child, drain);
         }

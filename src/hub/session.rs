@@ -29,6 +29,7 @@ use super::{
     replay::{ReplayLimits, STANDALONE, Streams},
 };
 use crate::{
+    access::{Permit, Principal},
     bridge::{Abilities, Bridged, Profile, feed::Whose, handshake::Hello, older::Introduction},
     link::connection::Caller,
     wire::{Id, Message, Revision},
@@ -56,6 +57,10 @@ pub struct Session {
     /// Names the session to the connections it calls.
     pub key: u64,
     pub transport: Transport,
+    /// To whom it belongs. For anybody else it is not there.
+    pub owner: Principal,
+    /// Its place among those of its owner.
+    held: Mutex<Option<Permit>>,
     /// Known once `initialize` was answered.
     greeting: OnceLock<Greeting>,
     /// In isolation `session`: the process of its own.
@@ -117,24 +122,26 @@ pub struct Waiting {
 }
 
 impl Session {
-    pub fn new(transport: Transport, events_max: usize, bytes_max: usize) -> Option<Arc<Session>> {
+    pub fn new(transport: Transport, owner: Principal, events_max: usize, bytes_max: usize) -> Option<Arc<Session>> {
         let mut secret = [0; 16];
         aws_lc_rs::rand::fill(&mut secret).ok()?;
-        Some(Session::named(URL_SAFE_NO_PAD.encode(secret), transport, events_max, bytes_max))
+        Some(Session::named(URL_SAFE_NO_PAD.encode(secret), transport, owner, events_max, bytes_max))
     }
 
     /// What the requests of a client without sessions share. The name is no secret and opens nothing.
-    pub fn of_identity(name: String) -> Arc<Session> {
-        Session::named(name, Transport::Stateless, 1, 1)
+    pub fn of_identity(name: String, owner: Principal) -> Arc<Session> {
+        Session::named(name, Transport::Stateless, owner, 1, 1)
     }
 
-    fn named(id: String, transport: Transport, events_max: usize, bytes_max: usize) -> Arc<Session> {
+    fn named(id: String, transport: Transport, owner: Principal, events_max: usize, bytes_max: usize) -> Arc<Session> {
         static KEYS: AtomicU64 = AtomicU64::new(1);
         let limits = ReplayLimits { events_max, bytes_max, resumable: transport == Transport::Streamable };
         Arc::new(Session {
             id: id.into(),
             key: KEYS.fetch_add(1, Ordering::Relaxed),
             transport,
+            owner,
+            held: Mutex::new(None),
             greeting: OnceLock::new(),
             own: ArcSwapOption::empty(),
             connecting: tokio::sync::Mutex::new(None),
@@ -156,6 +163,11 @@ impl Session {
             born: Instant::now(),
             last_ask: AtomicU64::new(0),
         })
+    }
+
+    /// Keeps a place among the sessions of its owner until it ends.
+    pub fn hold(&self, permit: Option<Permit>) {
+        *self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = permit;
     }
 
     /// Settles what `initialize` asked for. Answers whether this was the first time.
@@ -344,6 +356,7 @@ impl Session {
     pub fn end(self: &Arc<Self>, why: &str) {
         let _ = self.why.set(why.into());
         self.ended.cancel();
+        self.hold(None);
         if let Some(own) = self.own.swap(None) {
             own.connection.close(why);
         }

@@ -44,7 +44,7 @@ async fn until(what: &str, so: impl Fn() -> bool) {
 /// Calls an upstream; answers with its connection and its process.
 async fn call(house: &House, name: &str) -> (Arc<Bridged>, u32) {
     let route = house.table.find(name).expect("a route");
-    let session = session::Session::of_identity("somebody".into());
+    let session = session::Session::of_identity("somebody".into(), Default::default());
     let bridged = isolation::seat(&route, &session).await.expect("a connection").bridged().clone();
     assert!(bridged.connection.request("ping", None, PATIENCE).await.expect("an answer").result().is_some());
     (bridged, route.serving.status.load().pids[0])
@@ -62,7 +62,8 @@ fn poison(house: &House) {
 async fn f108_an_upstream_whose_actor_panicked_is_built_anew_and_can_be_called() {
     let (house, hub) = started().await;
     let route = house.table.find("bad").expect("a route");
-    let session = session::Session::new(session::Transport::Streamable, 10, 1000).expect("random numbers");
+    let session =
+        session::Session::new(session::Transport::Streamable, Default::default(), 10, 1000).expect("random numbers");
     house.admit_session(&route, session.clone());
     let ((first, _), (_, kept)) = (call(&house, "bad").await, call(&house, "good").await);
     poison(&house);
@@ -86,7 +87,9 @@ async fn f108_one_that_panics_too_often_is_left_alone_until_its_configuration_ch
     }
     until("it is left alone", || state(&house, "bad") == State::Failed).await;
     let route = house.table.find("bad").expect("a route");
-    assert!(isolation::seat(&route, &session::Session::of_identity("somebody".into())).await.is_err());
+    assert!(
+        isolation::seat(&route, &session::Session::of_identity("somebody".into(), Default::default())).await.is_err()
+    );
     call(&house, "good").await;
     hub.send(Apply(config(PATIENCE * 2))).await.expect("a hub").expect("a configuration");
     call(&house, "bad").await;

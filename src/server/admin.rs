@@ -3,7 +3,7 @@
 //! `/ping`, `/healthz` and `/readyz` answer anybody with one word.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -12,41 +12,64 @@ use serde_json::{Value, json};
 
 use super::rescue::Refusal;
 use crate::{
-    config::{Isolation, Start},
+    access::Principal,
+    config::{HubConfig, Isolation, Start},
     hub::{
         House,
         routes::{Route, State},
     },
 };
 
-/// Serves a path of the hub's own, if it is one.
-pub fn serve(request: &HttpRequest, house: &Arc<House>, path: &str) -> Option<Result<HttpResponse, Refusal>> {
-    let word = |ready: bool, good: &'static str, bad: &'static str| {
-        let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-        response.content_type("text/plain; charset=utf-8").body(if ready { good } else { bad })
-    };
+/// Answers anybody with one word, if the path asks for one.
+pub fn word(request: &HttpRequest, house: &House, path: &str) -> Option<Result<HttpResponse, Refusal>> {
     let serving = !house.draining.is_cancelled();
     let response = match path {
-        "/ping" => word(true, "pong", ""),
-        "/healthz" => word(true, "ok", ""),
-        "/readyz" => word(serving && house.status.load().generation > 0, "ready", "not ready"),
-        "/api/v1/status" => HttpResponse::Ok().json(status(house)),
-        _ => {
-            let route = house.table.find(path.strip_prefix("/readyz/")?)?;
-            let state = route.serving.status.load().state;
-            word(serving && matches!(state, State::Idle | State::Starting | State::Ready), "ready", state.as_str())
-        }
+        "/ping" => said(true, "pong", ""),
+        "/healthz" => said(true, "ok", ""),
+        "/readyz" => said(serving && house.status.load().generation > 0, "ready", "not ready"),
+        _ => return None,
     };
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Some(Ok(response));
-    }
-    Some(Err(Refusal::Method { method: request.method().to_string(), allow: "GET, HEAD" }))
+    Some(looked_at(request, response))
 }
 
-/// The whole hub as JSON.
-pub fn status(house: &House) -> Value {
+/// Serves another page of the hub's own, to those who may know of it.
+pub fn serve(
+    request: &HttpRequest,
+    house: &House,
+    config: &HubConfig,
+    principal: &Principal,
+    path: &str,
+) -> Result<HttpResponse, Refusal> {
+    let gate = house.gate.load();
+    let may = |route: &Route| house.bars(&gate, config, route, principal).is_none();
+    if path == "/api/v1/status" {
+        return looked_at(request, HttpResponse::Ok().json(status(house, may)));
+    }
+    let route = path.strip_prefix("/readyz/").and_then(|name| house.table.find(name));
+    let route = route.filter(|route| may(route)).ok_or(Refusal::NoMount)?;
+    let state = route.serving.status.load().state;
+    let ready = !house.draining.is_cancelled() && matches!(state, State::Idle | State::Starting | State::Ready);
+    looked_at(request, said(ready, "ready", state.as_str()))
+}
+
+fn said(ready: bool, good: &'static str, bad: &'static str) -> HttpResponse {
+    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.content_type("text/plain; charset=utf-8").body(if ready { good } else { bad })
+}
+
+fn looked_at(request: &HttpRequest, response: HttpResponse) -> Result<HttpResponse, Refusal> {
+    match *request.method() {
+        Method::GET | Method::HEAD => Ok(response),
+        _ => Err(Refusal::Method { method: request.method().to_string(), allow: "GET, HEAD" }),
+    }
+}
+
+/// The hub as JSON, with those upstreams that somebody may know of.
+pub fn status(house: &House, may: impl Fn(&Route) -> bool) -> Value {
     let hub = house.status.load();
-    let upstreams: Vec<Value> = house.table.load().by_name.values().map(|route| upstream(route)).collect();
+    let routes = house.table.load();
+    let upstreams: Vec<Value> =
+        routes.by_name.values().filter(|route| may(route)).map(|route| upstream(route)).collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started": time(hub.started),

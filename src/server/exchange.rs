@@ -15,12 +15,14 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{
+    door,
     guard::Accepts,
-    modern::{self, answer_json, family, profile},
+    modern::{answer_json, family, profile},
     rescue,
     rescue::Refusal,
 };
 use crate::{
+    access::{Held, Permit},
     bridge::{Profile, ask::judge, content, input, older, seal::Binding, shape},
     hub::{
         House,
@@ -57,6 +59,7 @@ pub struct Exchange {
     profile: Arc<Profile>,
     /// A capability that the server wanted and the client did not declare.
     missing: Option<Value>,
+    _permit: Option<Permit>,
 }
 
 enum Source {
@@ -81,6 +84,7 @@ impl Exchange {
         envelope: &Envelope,
         level: Option<Level>,
     ) -> Result<Exchange, Refusal> {
+        let permit = door::hold(house, &session.owner, Held::Calls)?;
         let profile = profile(route, &session).await?;
         if let Some(family) = family(message.method()).filter(|family| !profile.can(&[family])) {
             return Err(Refusal::NoMethod(format!("{} (the upstream offers no {family})", message.method())));
@@ -97,6 +101,7 @@ impl Exchange {
             source: Source::Done,
             profile,
             missing: None,
+            _permit: permit,
         };
         exchange.task(envelope)?;
         if let Some(request) = request.filter(|_| exchange.message.method() == "tools/call") {
@@ -119,7 +124,7 @@ impl Exchange {
             return Err(Refusal::NoTasks);
         }
         let owned = envelope::name_of(&self.message);
-        match owned.is_some_and(|task| self.route.serving.tasks.owns(&task, modern::PRINCIPAL)) {
+        match owned.is_some_and(|task| self.route.serving.tasks.owns(&task, self.session.owner.id())) {
             true => Ok(()),
             false => Err(Refusal::Task),
         }
@@ -150,7 +155,7 @@ impl Exchange {
         if !self.profile.is_modern() {
             self.set_level().await;
         }
-        match dispatch::dispatch(&self.route, &self.session, vec![message]).await? {
+        match dispatch::dispatch(&self.route, &self.session, vec![message], Vec::new()).await? {
             Some(calls) => Ok(Source::Calls(Box::new(calls))),
             None => Ok(Source::Done),
         }
@@ -164,7 +169,7 @@ impl Exchange {
         let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
         let request = message::request(&Id::from(0), "logging/setLevel", Some(&params));
         let Some(request) = message::one(request) else { return };
-        if let Ok(Some(mut calls)) = dispatch::dispatch(&self.route, &self.session, vec![request]).await {
+        if let Ok(Some(mut calls)) = dispatch::dispatch(&self.route, &self.session, vec![request], Vec::new()).await {
             while calls.next().await.is_some() {}
         }
     }

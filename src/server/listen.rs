@@ -68,7 +68,7 @@ pub async fn open(
     session: &Arc<Session>,
     message: &Message,
 ) -> Result<Listening, Refusal> {
-    mcp::stream_room(house)?;
+    let place = mcp::stream_room(house, &session.owner)?;
     let params: Value = serde_json::from_str(message.params().unwrap_or("null")).unwrap_or_default();
     let Some(filter) = params["notifications"].as_object() else {
         return Err(Refusal::Envelope("`params.notifications` must be an object".into()));
@@ -97,7 +97,7 @@ pub async fn open(
         uris: BTreeSet::new(),
         bridged: None,
         over: false,
-        _place: stream::Place::take(house),
+        _place: place,
         _busy: session.busy(),
     };
     // Before the upstream is told, so that what it is told is undone where the client leaves meanwhile.

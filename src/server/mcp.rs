@@ -6,13 +6,14 @@ use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 use serde_json::Value;
 
 use super::{
-    forward,
+    door, forward,
     guard::{self, Accepts},
     modern,
     rescue::Refusal,
     stream,
 };
 use crate::{
+    access::{Held, Permit, Principal},
     config::Isolation,
     hub::{
         House, dispatch,
@@ -41,12 +42,13 @@ pub async fn serve(
     mut payload: web::Payload,
     house: &Arc<House>,
     route: Arc<Route>,
+    principal: Principal,
 ) -> HttpResponse {
     let mut unread = has_body(&request);
     let served = match *request.method() {
-        Method::POST => post(&request, &mut payload, house, &route, &mut unread).await,
-        Method::GET => get(&request, house, &route).map_err(|refusal| (refusal, None)),
-        Method::DELETE => delete(&request, house, &route).map_err(|refusal| (refusal, None)),
+        Method::POST => post(&request, &mut payload, house, &route, &principal, &mut unread).await,
+        Method::GET => get(&request, house, &route, &principal).map_err(|refusal| (refusal, None)),
+        Method::DELETE => delete(&request, house, &route, &principal).map_err(|refusal| (refusal, None)),
         _ => Err((Refusal::Method { method: request.method().to_string(), allow: ALLOW }, None)),
     };
     served.unwrap_or_else(|(refusal, id)| refusal.respond(id.as_ref(), unread.then_some(payload)))
@@ -63,6 +65,7 @@ async fn post(
     payload: &mut web::Payload,
     house: &Arc<House>,
     route: &Arc<Route>,
+    principal: &Principal,
     unread: &mut bool,
 ) -> Result<HttpResponse, Refused> {
     // 1. What the headers alone decide.
@@ -93,7 +96,7 @@ async fn post(
     match envelope::claim(first) {
         Claim::Modern(envelope) => {
             let message = forward::request(first.clone(), request.headers(), route);
-            return modern::serve(request, house, route, message, envelope, accepts).await;
+            return modern::serve(request, house, route, principal, message, envelope, accepts).await;
         }
         Claim::Malformed(why) => return Err(refused(Refusal::Envelope(why))),
         Claim::None => {}
@@ -105,9 +108,9 @@ async fn post(
         && message.method() == "initialize"
         && message.kind() == Kind::Request
     {
-        return initialize(request, house, route, message).await.map_err(refused);
+        return initialize(request, house, route, principal, message).await.map_err(refused);
     }
-    let session = session(request, route).map_err(refused)?;
+    let session = session(request, route, principal).map_err(refused)?;
     // 5. Messages one by one, or in an array where the revision has them.
     let (messages, batch) = match forward::body(body, request.headers(), route) {
         Body::One(message) => (vec![message], false),
@@ -117,8 +120,9 @@ async fn post(
     if batch {
         batch_allowed(&session, &messages).map_err(refused)?;
     }
+    let permits = places(house, &session, &messages).map_err(refused)?;
     // 6. On their way; and the answer, as JSON or as a stream.
-    let calls = dispatch::dispatch(route, &session, messages).await.map_err(|error| refused(error.into()))?;
+    let calls = dispatch::dispatch(route, &session, messages, permits).await.map_err(|error| refused(error.into()))?;
     match calls {
         None => Ok(HttpResponse::Accepted().finish()),
         Some(calls) => Ok(stream::answer(request, house, calls, batch, accepts).await),
@@ -147,13 +151,14 @@ async fn initialize(
     request: &HttpRequest,
     house: &Arc<House>,
     route: &Arc<Route>,
+    principal: &Principal,
     message: &Message,
 ) -> Result<HttpResponse, Refusal> {
     if request.headers().get(SESSION).is_some() {
-        session(request, route)?;
+        session(request, route, principal)?;
         return Err(Refusal::BadRequest("the session is initialized already".into()));
     }
-    let session = open(house, route, Transport::Streamable)?;
+    let session = open(house, route, principal, Transport::Streamable)?;
     let answer = greet(route, &session, message).await;
     // Registered before the client learns its id, and not at all where the upstream did not answer.
     let answer = match answer {
@@ -173,17 +178,32 @@ async fn initialize(
 }
 
 /// Makes a session, if there is room for one more.
-pub fn open(house: &Arc<House>, route: &Route, transport: Transport) -> Result<Arc<Session>, Refusal> {
+pub fn open(
+    house: &Arc<House>,
+    route: &Route,
+    owner: &Principal,
+    transport: Transport,
+) -> Result<Arc<Session>, Refusal> {
     if house.draining.is_cancelled() {
         return Err(Refusal::Draining);
     }
+    let permit = door::hold(house, owner, Held::Sessions)?;
     room(house)?;
     let limits = house.engine.limits.load();
-    let session = Session::new(transport, limits.replay_events_max, limits.replay_bytes_max);
-    session.ok_or_else(|| {
+    let session = Session::new(transport, owner.clone(), limits.replay_events_max, limits.replay_bytes_max);
+    let session = session.ok_or_else(|| {
         tracing::error!(upstream = %route.name, "the system gives no random numbers");
         Refusal::Full("no sessions", "the system gives no random numbers")
-    })
+    })?;
+    session.hold(permit);
+    Ok(session)
+}
+
+/// Each request takes a place among the calls of its principal.
+pub fn places(house: &House, session: &Session, messages: &[Message]) -> Result<Vec<Permit>, Refusal> {
+    let requests = messages.iter().filter(|message| message.kind() == Kind::Request);
+    let permits: Result<Vec<_>, _> = requests.map(|_| door::hold(house, &session.owner, Held::Calls)).collect();
+    Ok(permits?.into_iter().flatten().collect())
 }
 
 /// Is there room for one more session? The longest idle ones make room.
@@ -234,13 +254,18 @@ pub fn batch_allowed(session: &Session, messages: &[Message]) -> Result<(), Refu
 }
 
 /// Opens the stream for what belongs to no call, or resumes any stream of the session.
-fn get(request: &HttpRequest, house: &Arc<House>, route: &Arc<Route>) -> Result<HttpResponse, Refusal> {
+fn get(
+    request: &HttpRequest,
+    house: &Arc<House>,
+    route: &Arc<Route>,
+    principal: &Principal,
+) -> Result<HttpResponse, Refusal> {
     version(request)?;
     if !guard::accepts(request).events {
         return Err(Refusal::Accept("text/event-stream"));
     }
-    let session = session(request, route)?;
-    stream_room(house)?;
+    let session = session(request, route, principal)?;
+    let place = stream_room(house, principal)?;
     let primes = session.revision().primes();
     let reader = match request.headers().get("last-event-id") {
         None => session.streams(|streams| streams.attach(primes)).map_err(|_| Refusal::Taken)?,
@@ -253,35 +278,51 @@ fn get(request: &HttpRequest, house: &Arc<House>, route: &Arc<Route>) -> Result<
         }
     };
     session.touch();
-    Ok(stream::events(request, house, reader, session.busy(), None))
+    Ok(stream::events(request, place, reader, session.busy(), None))
 }
 
 /// Is there room for one more stream?
-pub fn stream_room(house: &House) -> Result<(), Refusal> {
+pub fn stream_room(house: &Arc<House>, principal: &Principal) -> Result<stream::Place, Refusal> {
     if house.draining.is_cancelled() {
         return Err(Refusal::Draining);
     }
     match house.engine.streams.load(Ordering::Relaxed) >= house.engine.limits.load().streams_max {
         true => Err(Refusal::Full("streams_max streams", "close one")),
-        false => Ok(()),
+        false => Ok(stream::Place::take(house, door::hold(house, principal, Held::Streams)?)),
     }
 }
 
 /// Ends the session.
-fn delete(request: &HttpRequest, house: &Arc<House>, route: &Arc<Route>) -> Result<HttpResponse, Refusal> {
+fn delete(
+    request: &HttpRequest,
+    house: &Arc<House>,
+    route: &Arc<Route>,
+    principal: &Principal,
+) -> Result<HttpResponse, Refusal> {
     version(request)?;
-    let session = session(request, route)?;
+    let session = session(request, route, principal)?;
     house.end_session(route, &session, "its session was deleted");
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The session of the request's header. One of another mount is as unknown as one that never was.
-fn session(request: &HttpRequest, route: &Route) -> Result<Arc<Session>, Refusal> {
+/// The session of the request's header. One of another mount or principal is as unknown as one that never was.
+fn session(request: &HttpRequest, route: &Route, principal: &Principal) -> Result<Arc<Session>, Refusal> {
     let Some(id) = request.headers().get(SESSION) else {
         return Err(Refusal::BadRequest("the header Mcp-Session-Id is missing; initialize first".into()));
     };
     let session = id.to_str().ok().and_then(|id| route.audience.get(id));
-    session.filter(|session| session.transport == Transport::Streamable).ok_or(Refusal::NoSession)
+    let session = session.filter(|session| session.transport == Transport::Streamable);
+    session.filter(|session| belongs(session, principal, route)).ok_or(Refusal::NoSession)
+}
+
+/// Is it theirs? That it is not is told to us alone.
+pub fn belongs(session: &Session, principal: &Principal, route: &Route) -> bool {
+    let own = session.owner.id() == principal.id();
+    if !own {
+        let (owner, principal) = (session.owner.name(), principal.name());
+        tracing::warn!(upstream = %route.name, owner, principal, "a foreign session was asked for");
+    }
+    own
 }
 
 /// A version header must name a revision we know (2025-06-18, basic/transports).

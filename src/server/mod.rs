@@ -1,11 +1,14 @@
 //! The HTTP front: listeners, limits, the order of guards, drain.
 
+pub mod address;
 pub mod admin;
+pub mod door;
 pub mod exchange;
 pub mod forward;
 pub mod guard;
 pub mod listen;
 pub mod mcp;
+pub mod metadata;
 pub mod modern;
 pub mod params;
 pub mod path;
@@ -28,7 +31,7 @@ use std::{
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, http::Method, web};
 
 use self::{
-    path::{Leaf, resolve},
+    path::{For, Leaf, resolve},
     rescue::Refusal,
 };
 use crate::hub::House;
@@ -155,10 +158,22 @@ async fn handle(request: HttpRequest, mut payload: web::Payload, front: web::Dat
         }
     }
     let path = request.uri().path().to_owned();
-    if let Some(served) = admin::serve(&request, house, &path) {
+    let page = path::page(&path);
+    if page == Some(For::Anybody) {
+        let served =
+            admin::word(&request, house, &path).unwrap_or_else(|| metadata::serve(&request, house, &config, &path));
         return served.unwrap_or_else(|refusal| refusal.respond(None, unread.then_some(payload)));
     }
     let target = resolve(&path, &config.prefixes);
+    let principal = match door::admit(&request, house, &config, target.as_ref()).await {
+        Ok(principal) => principal,
+        Err(refusal) => return refusal.respond(None, unread.then_some(payload)),
+    };
+    if page == Some(For::Known) {
+        let seen = door::look(house, &config, &principal);
+        let served = seen.and_then(|()| admin::serve(&request, house, &config, &principal, &path));
+        return served.unwrap_or_else(|refusal| refusal.respond(None, unread.then_some(payload)));
+    }
     let route = target.and_then(|target| match target.name {
         Some(name) => house.table.find(name),
         None => house.table.unnamed(),
@@ -166,13 +181,16 @@ async fn handle(request: HttpRequest, mut payload: web::Payload, front: web::Dat
     let (Some(target), Some(route)) = (target, route) else {
         return Refusal::NoMount.respond(None, unread.then_some(payload));
     };
+    if let Err(refusal) = door::enter(house, &config, &target, &route, &principal) {
+        return refusal.respond(None, unread.then_some(payload));
+    }
     match target.leaf {
-        Leaf::Mcp => mcp::serve(request, payload, house, route).await,
+        Leaf::Mcp => mcp::serve(request, payload, house, route, principal).await,
         Leaf::Sse => {
             let outside = config.public_url.as_ref().map_or("", |url| url.path().trim_end_matches('/'));
             let endpoint = format!("{outside}{}/message", target.base);
-            sse::open(&request, payload, house, &route, endpoint)
+            sse::open(&request, payload, house, &route, principal, endpoint)
         }
-        Leaf::Message => sse::post(request, payload, house, route).await,
+        Leaf::Message => sse::post(request, payload, house, route, principal).await,
     }
 }

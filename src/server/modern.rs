@@ -14,6 +14,7 @@ use futures_util::stream::unfold;
 use serde_json::json;
 
 use super::{
+    door,
     exchange::Exchange,
     guard::Accepts,
     listen::{self, Listening},
@@ -22,6 +23,7 @@ use super::{
     stream,
 };
 use crate::{
+    access::{Held, Principal},
     bridge::Profile,
     config::Isolation,
     hub::{
@@ -39,9 +41,6 @@ use crate::{
     },
 };
 
-/// Callers without authentication are one principal.
-pub const PRINCIPAL: &str = "local";
-
 type Refused = (Refusal, Option<Id>);
 
 /// What becomes of a message that stands alone.
@@ -58,6 +57,7 @@ pub async fn serve(
     request: &HttpRequest,
     house: &Arc<House>,
     route: &Arc<Route>,
+    principal: &Principal,
     message: Message,
     envelope: Envelope,
     accepts: Accepts,
@@ -65,7 +65,7 @@ pub async fn serve(
     let id = message.id().cloned();
     let refused = |refusal: Refusal| (refusal, id.clone());
     headers(request, &message, &envelope).map_err(refused)?;
-    let begun = begin(Some(request), house, route, message, &envelope).await.map_err(refused)?;
+    let begun = begin(Some(request), house, route, principal, message, &envelope).await.map_err(refused)?;
     Ok(match begun {
         Begun::Taken => HttpResponse::Accepted().finish(),
         Begun::Answer(bytes) => answer_json(bytes, StatusCode::OK),
@@ -82,6 +82,7 @@ pub async fn begin(
     request: Option<&HttpRequest>,
     house: &Arc<House>,
     route: &Arc<Route>,
+    principal: &Principal,
     message: Message,
     envelope: &Envelope,
 ) -> Result<Begun, Refusal> {
@@ -99,11 +100,11 @@ pub async fn begin(
         Some(None) => return Err(Refusal::Envelope("the log level is none of RFC 5424".into())),
         level => level.flatten(),
     };
-    let mut session = identity(house, route, envelope)?;
+    let mut session = identity(house, route, principal, envelope)?;
     let mut _busy = session.busy();
     if session.ended.is_cancelled() {
         // It was idle for too long this instant.
-        session = identity(house, route, envelope)?;
+        session = identity(house, route, principal, envelope)?;
         _busy = session.busy();
     }
     session.touch();
@@ -191,16 +192,23 @@ fn headers(request: &HttpRequest, message: &Message, envelope: &Envelope) -> Res
 }
 
 /// What requests of one client share: its processes in isolation `session`, its listeners.
-fn identity(house: &Arc<House>, route: &Route, envelope: &Envelope) -> Result<Arc<Session>, Refusal> {
+fn identity(
+    house: &Arc<House>,
+    route: &Route,
+    principal: &Principal,
+    envelope: &Envelope,
+) -> Result<Arc<Session>, Refusal> {
     let info = envelope.client.clone().unwrap_or_else(|| json!({ "name": "unnamed", "version": "0" }));
-    let parts = json!([PRINCIPAL, info["name"], info["version"], envelope.capabilities]).to_string();
+    let parts = json!([principal.id(), info["name"], info["version"], envelope.capabilities]).to_string();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, parts.as_bytes());
     let name: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     if let Some(session) = route.audience.get(&name) {
         return Ok(session);
     }
+    let permit = door::hold(house, principal, Held::Sessions)?;
     mcp::room(house)?;
-    let session = Session::of_identity(name);
+    let session = Session::of_identity(name, principal.clone());
+    session.hold(permit);
     session.greet(json!({
         "protocolVersion": Revision::LATEST.as_str(),
         "capabilities": envelope.capabilities,

@@ -3,6 +3,30 @@
 //! So there is no second spelling of a path that could slip past a rule: `%6dcp`, `//`, `..` and the like are
 //! simply other paths, which nobody serves.
 
+/// Who may see a page of the hub's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    Anybody,
+    /// Who has shown who it is, where the hub asks.
+    Known,
+}
+
+/// The hub's own pages; one that ends with `/` stands for all below it. What is not here is a mount, or nothing.
+pub const PAGES: [(&str, For); 6] = [
+    ("/ping", For::Anybody),
+    ("/healthz", For::Anybody),
+    ("/readyz", For::Anybody),
+    ("/.well-known/", For::Anybody),
+    ("/readyz/", For::Known),
+    ("/api/v1/status", For::Known),
+];
+
+/// Is this a page of the hub's own?
+pub fn page(path: &str) -> Option<For> {
+    let named = |page: &str| path == page || (page.ends_with('/') && path.starts_with(page));
+    PAGES.iter().find(|(page, _)| named(page)).map(|(_, who)| *who)
+}
+
 /// A place of a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaf {

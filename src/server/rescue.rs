@@ -39,6 +39,14 @@ pub enum Refusal {
     Host(String),
     #[error("the Origin `{0}` is not allowed; add it to allowed_origins in [hub]")]
     Origin(String),
+    #[error("{why}")]
+    Unauthorized { why: String, challenge: Option<String> },
+    #[error("{why}")]
+    Forbidden { why: String, challenge: Option<String> },
+    #[error("{0}")]
+    TooMany(&'static str, Duration),
+    #[error("{0}; try again later")]
+    Unsure(&'static str, Duration),
     #[error("{method} is not served here; allowed: {allow}")]
     Method { method: String, allow: &'static str },
     #[error("the body must be `Content-Type: application/json`, in UTF-8")]
@@ -90,7 +98,9 @@ impl Refusal {
         match self {
             Refusal::NoMount | Refusal::NoSession | Refusal::NoMethod(_) => StatusCode::NOT_FOUND,
             Refusal::State | Refusal::Task => StatusCode::OK,
-            Refusal::Host(_) | Refusal::Origin(_) => StatusCode::FORBIDDEN,
+            Refusal::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            Refusal::Host(_) | Refusal::Origin(_) | Refusal::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Refusal::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::ContentType | Refusal::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::Accept(_) => StatusCode::NOT_ACCEPTABLE,
@@ -105,7 +115,9 @@ impl Refusal {
             | Refusal::Mismatch(_)
             | Refusal::NoTasks => StatusCode::BAD_REQUEST,
             Refusal::Taken => StatusCode::CONFLICT,
-            Refusal::Full(..) | Refusal::Draining | Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Full(..) | Refusal::Draining | Refusal::Unavailable(_) | Refusal::Unsure(..) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -118,7 +130,7 @@ impl Refusal {
             Refusal::Mismatch(_) => HEADER_MISMATCH,
             Refusal::NoMethod(_) => message::METHOD_NOT_FOUND,
             Refusal::NoTasks => MISSING_CAPABILITY,
-            Refusal::Unavailable(_) | Refusal::Draining | Refusal::Full(..) => INTERNAL_ERROR,
+            Refusal::Unavailable(_) | Refusal::Draining | Refusal::Full(..) | Refusal::Unsure(..) => INTERNAL_ERROR,
             _ => INVALID_REQUEST,
         }
     }
@@ -133,7 +145,8 @@ impl Refusal {
             Refusal::Unavailable(error) => {
                 Some(json!({ "upstream": error.name.as_str(), "retryable": error.retry_after.is_some() }))
             }
-            Refusal::Draining | Refusal::Full(..) => Some(json!({ "retryable": true })),
+            Refusal::Draining | Refusal::Full(..) | Refusal::Unsure(..) => Some(json!({ "retryable": true })),
+            Refusal::TooMany(_, wait) => Some(json!({ "retryable": true, "retryAfterMs": wait.as_millis() as u64 })),
             _ => None,
         }
     }
@@ -141,6 +154,7 @@ impl Refusal {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Refusal::Unavailable(error) => error.retry_after,
+            Refusal::TooMany(_, wait) | Refusal::Unsure(_, wait) => Some(*wait),
             Refusal::Full(..) | Refusal::Draining => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -160,6 +174,11 @@ impl Refusal {
         let mut response = HttpResponse::build(self.status());
         if let Refusal::Method { allow, .. } = self {
             response.insert_header((header::ALLOW, *allow));
+        }
+        if let Refusal::Unauthorized { challenge: Some(challenge), .. }
+        | Refusal::Forbidden { challenge: Some(challenge), .. } = self
+        {
+            response.insert_header((header::WWW_AUTHENTICATE, challenge.as_str()));
         }
         if let Some(after) = self.retry_after() {
             response.insert_header((header::RETRY_AFTER, after.as_secs_f64().ceil().max(1.0) as u64));

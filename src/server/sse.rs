@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 
 use super::{forward, guard, mcp, rescue::Refusal, stream};
 use crate::{
+    access::{Permit, Principal},
     hub::{
         House,
         dispatch::{self, Calls},
@@ -28,16 +29,18 @@ pub fn open(
     payload: web::Payload,
     house: &Arc<House>,
     route: &Arc<Route>,
+    principal: Principal,
     path: String,
 ) -> HttpResponse {
     let unread = mcp::has_body(request).then_some(payload);
-    try_open(request, house, route, path).unwrap_or_else(|refusal| refusal.respond(None, unread))
+    try_open(request, house, route, &principal, path).unwrap_or_else(|refusal| refusal.respond(None, unread))
 }
 
 fn try_open(
     request: &HttpRequest,
     house: &Arc<House>,
     route: &Arc<Route>,
+    principal: &Principal,
     path: String,
 ) -> Result<HttpResponse, Refusal> {
     if request.method() != Method::GET {
@@ -46,11 +49,11 @@ fn try_open(
     if !guard::accepts(request).events {
         return Err(Refusal::Accept("text/event-stream"));
     }
-    mcp::stream_room(house)?;
-    let session = mcp::open(house, route, Transport::Sse)?;
+    let place = mcp::stream_room(house, principal)?;
+    let session = mcp::open(house, route, principal, Transport::Sse)?;
     let reader = session.streams(|streams| streams.attach(false)).map_err(|_| Refusal::Taken)?;
     let endpoint = format!("{path}?sessionId={}", session.id);
-    let response = stream::events(request, house, reader, session.busy(), Some(endpoint));
+    let response = stream::events(request, place, reader, session.busy(), Some(endpoint));
     house.admit_session(route, session.clone());
     let (house, route) = (house.clone(), route.clone());
     actix_web::rt::spawn(async move {
@@ -66,9 +69,10 @@ pub async fn post(
     mut payload: web::Payload,
     house: &Arc<House>,
     route: Arc<Route>,
+    principal: Principal,
 ) -> HttpResponse {
     let mut unread = mcp::has_body(&request);
-    match try_post(&request, &mut payload, house, route, &mut unread).await {
+    match try_post(&request, &mut payload, house, route, &principal, &mut unread).await {
         Ok(response) => response,
         Err(refusal) => refusal.respond(None, unread.then_some(payload)),
     }
@@ -79,12 +83,13 @@ async fn try_post(
     payload: &mut web::Payload,
     house: &Arc<House>,
     route: Arc<Route>,
+    principal: &Principal,
     unread: &mut bool,
 ) -> Result<HttpResponse, Refusal> {
     if request.method() != Method::POST {
         return Err(Refusal::Method { method: request.method().to_string(), allow: "POST" });
     }
-    let session = session(request, &route)?;
+    let session = session(request, &route, principal)?;
     guard::json_body(request)?;
     let bytes_max = house.config.load().limits.body_bytes_max;
     let bytes = guard::body(request, payload, bytes_max).await?;
@@ -97,10 +102,11 @@ async fn try_post(
         }
     };
     mcp::no_new_calls(house, &messages)?;
+    let permits = mcp::places(house, &session, &messages)?;
     actix_web::rt::spawn(async move {
         let ended = session.ended.clone();
         let calls = tokio::select! {
-            calls = serve(&route, &session, messages) => calls,
+            calls = serve(&route, &session, messages, permits) => calls,
             () = ended.cancelled() => None,
         };
         if let Some(calls) = calls {
@@ -111,7 +117,12 @@ async fn try_post(
 }
 
 /// Sends messages on their way; what has its answer already is said.
-pub async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Message>) -> Option<Calls> {
+pub async fn serve(
+    route: &Arc<Route>,
+    session: &Arc<Session>,
+    messages: Vec<Message>,
+    permits: Vec<Permit>,
+) -> Option<Calls> {
     if let [message] = messages.as_slice()
         && message.method() == "initialize"
         && message.kind() == Kind::Request
@@ -125,7 +136,7 @@ pub async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Mes
     }
     let ids: Vec<_> =
         messages.iter().filter(|message| message.kind() == Kind::Request).map(|m| m.id().cloned()).collect();
-    match dispatch::dispatch(route, session, messages).await {
+    match dispatch::dispatch(route, session, messages, permits).await {
         Ok(calls) => calls,
         Err(unavailable) => {
             let refusal = Refusal::from(unavailable);
@@ -136,9 +147,10 @@ pub async fn serve(route: &Arc<Route>, session: &Arc<Session>, messages: Vec<Mes
 }
 
 /// The session of the query. Foreign ones are as unknown as those that never were.
-fn session(request: &HttpRequest, route: &Route) -> Result<Arc<Session>, Refusal> {
+fn session(request: &HttpRequest, route: &Route, principal: &Principal) -> Result<Arc<Session>, Refusal> {
     let query = request.query_string();
     let id = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == "sessionId");
     let Some((_, id)) = id else { return Err(Refusal::BadRequest("the query needs a sessionId".into())) };
-    route.audience.get(id).filter(|session| session.transport == Transport::Sse).ok_or(Refusal::NoSession)
+    let session = route.audience.get(id).filter(|session| session.transport == Transport::Sse);
+    session.filter(|session| mcp::belongs(session, principal, route)).ok_or(Refusal::NoSession)
 }

@@ -21,6 +21,7 @@ use super::{
     sse, stream,
 };
 use crate::{
+    access::Principal,
     hub::{
         House,
         replay::STANDALONE,
@@ -46,6 +47,8 @@ pub type Hides = Box<dyn Fn(&str) -> bool + Send + Sync>;
 struct Desk {
     house: Arc<House>,
     route: Arc<Route>,
+    /// Whoever started us.
+    principal: Principal,
     to: mpsc::Sender<Outbound>,
     /// The session that `initialize` opened.
     session: Mutex<Option<Arc<Session>>>,
@@ -63,6 +66,7 @@ struct Desk {
 pub async fn serve(house: Arc<House>, route: Arc<Route>, link: Link, hides: Option<Hides>) {
     let Link { to, mut from } = link;
     let desk = Arc::new(Desk {
+        principal: Principal::default(),
         house,
         route,
         to,
@@ -137,7 +141,7 @@ impl Desk {
     }
 
     async fn answer(&self, id: &Id, message: Message, envelope: Envelope) {
-        match modern::begin(None, &self.house, &self.route, message, &envelope).await {
+        match modern::begin(None, &self.house, &self.route, &self.principal, message, &envelope).await {
             Ok(Begun::Taken) => {}
             Ok(Begun::Answer(bytes)) => self.say(bytes).await,
             Ok(Begun::Exchange(mut exchange)) => {
@@ -191,7 +195,7 @@ impl Desk {
         self.calls.spawn_local(async move {
             let ended = session.ended.clone();
             let calls = tokio::select! {
-                calls = sse::serve(&route, &session, messages) => calls,
+                calls = sse::serve(&route, &session, messages, Vec::new()) => calls,
                 () = ended.cancelled() => None,
             };
             if let Some(calls) = calls {
@@ -202,7 +206,7 @@ impl Desk {
 
     /// Opens the session, and passes on what is said in it.
     fn open(self: &Arc<Self>) -> Result<(), Refusal> {
-        let session = mcp::open(&self.house, &self.route, Transport::Sse)?;
+        let session = mcp::open(&self.house, &self.route, &self.principal, Transport::Sse)?;
         let mut reader = session.streams(|streams| streams.attach(false)).map_err(|_| Refusal::Taken)?;
         self.house.admit_session(&self.route, session.clone());
         *lock(&self.session) = Some(session.clone());
@@ -225,7 +229,7 @@ impl Desk {
                 "server/discover" => {
                     let desk = self.clone();
                     self.calls.spawn_local(async move {
-                        let stranger = Session::of_identity("stdio".into());
+                        let stranger = Session::of_identity("stdio".into(), desk.principal.clone());
                         let answer = modern::discover(&desk.route, &stranger, &id).await;
                         desk.say(answer.unwrap_or_else(|refusal| refusal.message(Some(&id)))).await;
                     });

@@ -17,6 +17,7 @@ use futures_util::{Stream, StreamExt, stream};
 
 use super::{guard::Accepts, rescue};
 use crate::{
+    access::Permit,
     bridge::{Bridged, ask::judge, content},
     hub::{
         House,
@@ -93,7 +94,8 @@ pub async fn answer(
         put(&session, stream, said);
     }
     actix_web::rt::spawn(pump(calls, stream));
-    events(request, house, reader, session.busy(), None)
+    // Of the calls, which are counted: it takes no place among the streams that somebody opens.
+    events(request, Place::take(house, None), reader, session.busy(), None)
 }
 
 /// The calls go on when the client leaves: a lost connection is no cancellation (2025-11-25, basic/transports).
@@ -216,14 +218,14 @@ fn join(finals: Vec<Bytes>, batch: bool) -> Bytes {
 /// `endpoint` opens the stream of 2024-11-05.
 pub fn events(
     request: &HttpRequest,
-    house: &Arc<House>,
+    place: Place,
     reader: Reader,
     busy: Busy,
     endpoint: Option<String>,
 ) -> HttpResponse {
     let revised = busy.session().transport == Transport::Streamable;
     let retry = revised && busy.session().revision().primes();
-    let counted = Counted::new(house, busy);
+    let counted = Counted { _place: place, busy };
     let first = endpoint.map(|path| SseEvent::Data(Data::new(path).event("endpoint")));
     let rest = stream::unfold((reader, counted), |(mut reader, counted)| async move {
         let sent = reader.recv().await?;
@@ -261,18 +263,22 @@ fn respond(request: &HttpRequest, sse: impl Responder) -> HttpResponse {
 }
 
 /// An open stream counts against the hub's maximum.
-pub struct Place(Arc<House>);
+pub struct Place {
+    house: Arc<House>,
+    /// And against that of whoever opened it.
+    _permit: Option<Permit>,
+}
 
 impl Place {
-    pub fn take(house: &Arc<House>) -> Place {
+    pub fn take(house: &Arc<House>, permit: Option<Permit>) -> Place {
         house.engine.streams.fetch_add(1, Ordering::Relaxed);
-        Place(house.clone())
+        Place { house: house.clone(), _permit: permit }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.engine.streams.fetch_sub(1, Ordering::Relaxed);
+        self.house.engine.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -280,12 +286,6 @@ impl Drop for Place {
 struct Counted {
     _place: Place,
     busy: Busy,
-}
-
-impl Counted {
-    fn new(house: &Arc<House>, busy: Busy) -> Counted {
-        Counted { _place: Place::take(house), busy }
-    }
 }
 
 impl Drop for Counted {
@@ -313,11 +313,11 @@ mod tests {
         let house = House::new(&config);
         let request = TestRequest::default().to_http_request();
         for transport in [Transport::Streamable, Transport::Sse] {
-            let session = Session::new(transport, 10, 1000).expect("random numbers");
+            let session = Session::new(transport, Default::default(), 10, 1000).expect("random numbers");
             let (_, posted) = session.streams(|streams| streams.open(false));
             let standalone = session.streams(|streams| streams.attach(false)).expect("nobody reads it");
             for reader in [posted, standalone] {
-                let mut body = events(&request, &house, reader, session.busy(), None).into_body();
+                let mut body = events(&request, Place::take(&house, None), reader, session.busy(), None).into_body();
                 let mut last = None;
                 for _ in 0..4 {
                     let chunk = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await;

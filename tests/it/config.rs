@@ -87,6 +87,10 @@ fn every_key_arrives() {
         queue_max = 5
         answer_timeout = "90s"
         starts_max = 6
+        rate = { per_second = "${env:N}" }
+        principal_calls_max = 8
+        principal_sessions_max = 9
+        principal_streams_max = 10
         [hub.log]
         level = "debug"
         format = "json"
@@ -144,6 +148,10 @@ fn every_key_arrives() {
         queue_max: 5,
         answer_timeout: Duration::from_secs(90),
         starts_max: 6,
+        rate: Some(config::Rate { per_second: 7, burst: 14 }),
+        principal_calls_max: 8,
+        principal_sessions_max: 9,
+        principal_streams_max: 10,
     };
     assert_eq!(hub.limits, limits);
 

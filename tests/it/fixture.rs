@@ -445,7 +445,7 @@ impl Client {
     }
 }
 
-fn request(http: &reqwest::Client, url: &str, headers: &[(&str, &str)], body: &Value) -> reqwest::RequestBuilder {
+pub fn request(http: &reqwest::Client, url: &str, headers: &[(&str, &str)], body: &Value) -> reqwest::RequestBuilder {
     let accept = "application/json, text/event-stream";
     let mut post = http.post(url).header("accept", accept).header("content-type", "application/json");
     for (name, value) in headers {

@@ -1,5 +1,6 @@
 //! The behaviour of hubward, seen from outside: one binary, one file per behaviour.
 
+mod access;
 mod audience;
 mod bodies;
 mod cancel;
@@ -17,6 +18,7 @@ mod http;
 mod interop;
 mod isolation;
 mod issuer;
+mod jwt;
 mod legacy_asks;
 mod legacy_results;
 mod legacy_to_modern;

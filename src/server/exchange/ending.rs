@@ -53,7 +53,7 @@ impl Exchange {
         if asks && !input::may_ask(self.message.method()) {
             return self.fail("it asks for input where that is not allowed");
         }
-        self.route.serving.tasks.learn(result, modern::PRINCIPAL);
+        self.route.serving.tasks.learn(result, self.session.owner.id());
         let sealed = Object::read(result).and_then(|object| {
             let inner = object.get("requestState")?.get().to_owned();
             Some(
