@@ -136,6 +136,8 @@ impl Running {
             }
         }
         self.server.stop(false).await;
+        // Its last lines are written when nobody holds it any more.
+        self.house.engine.audit.store(None);
         // Last: it would take what still runs for left behind.
         drop(self.keeper);
     }

@@ -19,8 +19,8 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("access", &["config", "auth"]),
     ("link", &["wire", "auth"]),
     ("bridge", &["wire", "link"]),
-    ("hub", &["wire", "config", "auth", "access", "link", "bridge"]),
-    ("server", &["wire", "config", "access", "link", "bridge", "hub"]),
+    ("hub", &["wire", "config", "observe", "auth", "access", "link", "bridge"]),
+    ("server", &["wire", "config", "observe", "access", "link", "bridge", "hub"]),
     ("run", &["auth", "config", "link", "hub", "server", "shutdown"]),
     ("cli", &["wire", "config", "auth", "link", "bridge", "hub", "server", "observe", "run", "shutdown"]),
 ];

@@ -7,7 +7,7 @@ use toml::de::DeTable;
 
 use super::keys::Section;
 use super::value::{Field, Reader, Zero, set};
-use super::{Bind, Format, HubConfig, Level, Limits, LogConfig, Network, Rate, address};
+use super::{AuditConfig, Bind, Format, HubConfig, Level, Limits, LogConfig, Network, OnFailure, Rate, address};
 
 const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -82,9 +82,29 @@ impl<'a> Reader<'a> {
                 "format" => {
                     set(&mut log.format, self.word(&field, &[("human", Format::Human), ("json", Format::Json)]));
                 }
+                "audit" => log.audit = self.audit(&field),
                 _ => self.unknown(&field, Section::Log),
             }
         }
+    }
+
+    fn audit(&mut self, field: &Field<'a>) -> Option<AuditConfig> {
+        let (mut path, mut on_failure) = (None, OnFailure::default());
+        for (key, value) in self.table(field)?.iter() {
+            let field = Field::new(&field.path, key, value);
+            match field.key {
+                "path" => path = self.text(&field).map(|text| self.folder.join(text.expose())),
+                "on_failure" => {
+                    let words = [("open", OnFailure::Open), ("closed", OnFailure::Closed)];
+                    set(&mut on_failure, self.word(&field, &words));
+                }
+                _ => self.unknown(&field, Section::Audit),
+            }
+        }
+        if path.is_none() && !field.value.as_table().is_some_and(|table| table.contains_key("path")) {
+            self.bad(field, "`path` is missing").help("such as { path = \"audit.jsonl\" }");
+        }
+        Some(AuditConfig { path: path?, on_failure })
     }
 
     fn bind(&mut self, field: &Field<'a>) -> Option<Vec<Bind>> {

@@ -12,6 +12,7 @@ pub(super) enum Section {
     Limits,
     Rate,
     Log,
+    Audit,
     Defaults,
     Upstream,
     Restart,
@@ -24,7 +25,7 @@ pub(super) enum Section {
 
 use Section::*;
 
-const SECTIONS: [Section; 16] = [
+const SECTIONS: [Section; 17] = [
     Root,
     Hub,
     Access,
@@ -34,6 +35,7 @@ const SECTIONS: [Section; 16] = [
     Limits,
     Rate,
     Log,
+    Audit,
     Upstream,
     Restart,
     Auth,
@@ -85,7 +87,8 @@ impl Section {
             Jwt => &["issuer", "audience", "jwks_url", "scopes", "algorithms"],
             Forward => &["url", "user_header"],
             Rate => &["per_second", "burst"],
-            Log => &["level", "format"],
+            Log => &["level", "format", "audit"],
+            Audit => &["path", "on_failure"],
             Defaults | Upstream => &[
                 "enabled",
                 "required",
@@ -128,7 +131,6 @@ impl Section {
     pub(super) fn later(self) -> &'static [&'static str] {
         match self {
             Hub => &["tls", "admin_socket"],
-            Log => &["audit"],
             Defaults | Upstream => &["log_level", "stderr_file", "sandbox", "tools", "pin_tools", "extensions"],
             _ => &[],
         }
@@ -146,6 +148,7 @@ impl Section {
             Limits => "[hub.limits]",
             Rate => "rate",
             Log => "[hub.log]",
+            Audit => "audit",
             Defaults => "[defaults]",
             Upstream => "an upstream",
             Restart => "restart",
@@ -263,7 +266,7 @@ mod tests {
         check("maximum", Restart, "did you mean `max`?");
         check("bind", Root, "`bind` belongs into [hub]");
         check("command", Hub, "`command` belongs into an upstream");
-        check("zzzzzz", Log, "[hub.log] takes `level` and `format`");
+        check("zzzzzz", Log, "[hub.log] takes `level`, `format` and `audit`");
     }
 
     #[test]

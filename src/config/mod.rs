@@ -186,6 +186,26 @@ impl Default for Limits {
 pub struct LogConfig {
     pub level: Level,
     pub format: Format,
+    /// A line for each call; `None`: none.
+    pub audit: Option<AuditConfig>,
+}
+
+/// `[hub.log] audit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// Absolute, if the folder of the file is.
+    pub path: PathBuf,
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of calls that cannot be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// They go on.
+    #[default]
+    Open,
+    /// They are refused.
+    Closed,
 }
 
 /// How much is logged.

@@ -104,12 +104,17 @@ fn sift(result: DebounceEventResult) -> Option<Stir> {
     let mut gone = Vec::new();
     let mut any = false;
     for event in events.into_iter().map(|event| event.event) {
-        any |= !matches!(event.kind, EventKind::Access(_));
+        any |= !matches!(event.kind, EventKind::Access(_)) && !event.paths.iter().all(|path| is_log(path));
         if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(notify::event::ModifyKind::Name(_))) {
             gone.extend(event.paths);
         }
     }
     any.then_some(Stir::Events(gone))
+}
+
+/// What is written to all day: in the folder of the file it would have it read all day.
+fn is_log(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "log" || extension == "jsonl")
 }
 
 struct Watcher {

@@ -21,7 +21,8 @@ use crate::{
     access::Permit,
     bridge::Bridged,
     link::connection::{CallError, EVENTS_MAX, Event, Reply},
-    wire::{Id, Kind, Message, message},
+    observe::audit::{Outcome, Record},
+    wire::{Id, Kind, Message, message, object::Object},
 };
 
 /// Progress renews a call's deadline, up to this many times `request_timeout` in all.
@@ -45,6 +46,8 @@ pub struct Calls {
     crossing: Option<Box<Crossing>>,
     /// Requests without a final event.
     open: Vec<Message>,
+    /// What is recorded of those.
+    records: Vec<(Id, Record)>,
     asked: Vec<u64>,
     limit: Duration,
     deadline: Instant,
@@ -90,6 +93,7 @@ pub async fn dispatch(
         session: session.clone(),
         route: route.clone(),
         crossing: None,
+        records: requests.iter().filter_map(|request| recorded(route, session, request)).collect(),
         open: requests,
         asked: Vec::new(),
         limit,
@@ -306,10 +310,12 @@ impl Calls {
         match &event {
             Event::Response(bytes) => {
                 let id = response_id(&self.open, bytes);
+                self.record(id.as_ref(), || (outcome(bytes), bytes.len()));
                 self.finish(id.as_ref());
             }
             Event::Failed { id, .. } => {
                 self.route.serving.count_error();
+                self.record(Some(id), || (Outcome::Failed, 0));
                 self.finish(Some(id));
             }
             Event::Progress(_) => {
@@ -355,7 +361,17 @@ impl Calls {
         self.last_deadline = self.last_deadline.max(self.deadline);
     }
 
+    /// Ends the record of a request, where there is one.
+    fn record(&mut self, id: Option<&Id>, end: impl FnOnce() -> (Outcome, usize)) {
+        let at = self.records.iter().position(|(own, _)| Some(own) == id);
+        if let Some(at) = at {
+            let (outcome, bytes) = end();
+            self.records.swap_remove(at).1.end(outcome, bytes);
+        }
+    }
+
     fn finish(&mut self, id: Option<&Id>) {
+        self.records.retain(|(own, _)| Some(own) != id);
         if let Some(at) = self.open.iter().position(|open| open.id() == id) {
             self.open.swap_remove(at);
         }
@@ -364,6 +380,7 @@ impl Calls {
     /// Whoever still reads hears why there is no answer.
     fn session_ended(&mut self) -> Option<Event> {
         let id = self.open.pop()?.id().cloned()?;
+        self.record(Some(&id), || (Outcome::Cancelled, 0));
         self.route.serving.count_error();
         let name: Arc<str> = self.route.name.as_str().into();
         Some(Event::Failed { id, error: CallError::Ended { name, why: self.session.why() } })
@@ -371,6 +388,7 @@ impl Calls {
 
     fn time_out(&mut self) -> Option<Event> {
         let id = self.open.pop()?.id().cloned()?;
+        self.record(Some(&id), || (Outcome::Failed, 0));
         self.route.serving.count_error();
         let name: Arc<str> = self.route.name.as_str().into();
         if self.open.is_empty() {
@@ -404,6 +422,23 @@ fn response_id(open: &[Message], bytes: &Bytes) -> Option<Id> {
         [only] => only.id().cloned(),
         _ => message::one(bytes.clone())?.id().cloned(),
     }
+}
+
+fn recorded(route: &Route, session: &Session, request: &Message) -> Option<(Id, Record)> {
+    let record = route.serving.engine.record(&session.owner, route.name.as_str(), request)?;
+    Some((request.id().cloned()?, record))
+}
+
+/// How a call ended, by its response.
+fn outcome(response: &Bytes) -> Outcome {
+    let Some(message) = message::one(response.clone()) else { return Outcome::Failed };
+    if let Some(error) = message.error() {
+        let code = Object::read(error).and_then(|error| error.get("code")?.get().parse().ok());
+        return Outcome::Error(code.unwrap_or(0));
+    }
+    let failed =
+        message.result().and_then(Object::read).and_then(|result| Some(result.get("isError")?.get() == "true"));
+    if failed == Some(true) { Outcome::ToolError } else { Outcome::Ok }
 }
 
 fn request_of<'a>(open: &'a [Message], id: Option<&Id>) -> Option<&'a Message> {

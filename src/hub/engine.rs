@@ -5,14 +5,23 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth::Credentials, config::Limits};
+use crate::{
+    access::Principal,
+    auth::Credentials,
+    config::Limits,
+    observe::audit::{Audit, Record},
+    wire::Message,
+};
+
+/// The longest name of a tool or method that is recorded, in characters.
+const NAME_MAX: usize = 200;
 
 /// Shared by the Hub, its upstreams, and the server.
 pub struct Engine {
@@ -24,6 +33,8 @@ pub struct Engine {
     pub sessions: AtomicUsize,
     /// Event streams that are open.
     pub streams: AtomicUsize,
+    /// Where calls are recorded, if they are.
+    pub audit: ArcSwapOption<Audit>,
     /// Cancelled when the hub is to end at once: no process gets time to finish.
     pub at_once: CancellationToken,
     /// What remote upstreams are asked with, in place of what their configurations say.
@@ -40,6 +51,7 @@ impl Engine {
             limits: ArcSwap::from_pointee(limits),
             sessions: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
+            audit: ArcSwapOption::empty(),
             at_once: CancellationToken::new(),
             credentials: OnceLock::new(),
             executable: OnceLock::new(),
@@ -48,6 +60,18 @@ impl Engine {
             let _ = engine.executable.set(path);
         }
         Arc::new(engine)
+    }
+
+    /// Begins the record of a call, where calls are recorded.
+    pub fn record(&self, principal: &Principal, upstream: &str, message: &Message) -> Option<Record> {
+        let audit = self.audit.load();
+        let audit = audit.as_ref()?;
+        let named = matches!(message.method(), "tools/call" | "prompts/get");
+        let name = message.param(["name"]).ok().filter(|_| named).and_then(|[name]| name);
+        let name = name.and_then(|name| serde_json::from_str::<String>(name.get()).ok());
+        let name = name.map(|name| name.chars().take(NAME_MAX).collect());
+        let method: String = message.method().chars().take(NAME_MAX).collect();
+        Some(audit.begin(principal.name(), upstream, &method, name, message.bytes().len()))
     }
 
     /// Takes over changed limits. Starts under way keep the permits of their time.

@@ -1,7 +1,9 @@
-//! What can be seen from outside: for now, the log.
+//! What can be seen from outside: the log, and the audit.
 //!
 //! It goes to stderr through a bounded queue and a thread of its own: whoever reads stderr, or does not, never
 //! holds up a call (F110). Lines that do not fit are dropped, and counted.
+
+pub mod audit;
 
 use std::{
     io::{self, Write},

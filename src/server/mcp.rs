@@ -22,6 +22,7 @@ use crate::{
         routes::Route,
         session::{Session, Transport},
     },
+    observe::audit::Outcome,
     wire::{
         Id, Kind, Message, Revision,
         envelope::{self, Claim},
@@ -29,6 +30,8 @@ use crate::{
     },
 };
 
+/// How soon a call may be tried again that could not be recorded.
+const AUDIT_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 const SESSION: &str = "mcp-session-id";
 const VERSION: &str = "mcp-protocol-version";
 const ALLOW: &str = "GET, POST, DELETE";
@@ -184,9 +187,7 @@ pub fn open(
     owner: &Principal,
     transport: Transport,
 ) -> Result<Arc<Session>, Refusal> {
-    if house.draining.is_cancelled() {
-        return Err(Refusal::Draining);
-    }
+    may_call(house)?;
     let permit = door::hold(house, owner, Held::Sessions)?;
     room(house)?;
     let limits = house.engine.limits.load();
@@ -217,6 +218,7 @@ pub fn room(house: &House) -> Result<(), Refusal> {
 
 /// Answers `initialize` for a session: with its own process, or with what the shared one said.
 pub async fn greet(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -> Result<bytes::Bytes, Refusal> {
+    let record = route.serving.engine.record(&session.owner, route.name.as_str(), message);
     let params: Value = serde_json::from_str(message.params().unwrap_or("null")).unwrap_or_default();
     if !params["protocolVersion"].is_string() {
         return Err(Refusal::BadRequest("`params.protocolVersion` must be a string".into()));
@@ -231,13 +233,28 @@ pub async fn greet(route: &Arc<Route>, session: &Arc<Session>, message: &Message
     };
     let result = profile.answer(session.revision(), offer(route.isolation()));
     let id = message.id().ok_or_else(|| Refusal::BadRequest("`initialize` needs an id".into()))?;
-    Ok(message::response(id, &result))
+    let answer = message::response(id, &result);
+    if let Some(record) = record {
+        record.end(Outcome::Ok, answer.len());
+    }
+    Ok(answer)
 }
 
 /// At shutdown calls under way may finish, which takes answers and cancellations; new ones are refused.
 pub fn no_new_calls(house: &House, messages: &[Message]) -> Result<(), Refusal> {
-    match house.draining.is_cancelled() && messages.iter().any(|message| message.kind() == Kind::Request) {
-        true => Err(Refusal::Draining),
+    if !messages.iter().any(|message| message.kind() == Kind::Request) {
+        return Ok(());
+    }
+    may_call(house)
+}
+
+/// New calls are refused while the hub ends, and while they could not be recorded where they have to be.
+pub fn may_call(house: &House) -> Result<(), Refusal> {
+    if house.draining.is_cancelled() {
+        return Err(Refusal::Draining);
+    }
+    match house.engine.audit.load().as_ref().is_some_and(|audit| audit.refuses()) {
+        true => Err(Refusal::Unsure("the call could not be recorded in the audit", AUDIT_WAIT)),
         false => Ok(()),
     }
 }

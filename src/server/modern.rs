@@ -34,6 +34,7 @@ use crate::{
         session::Session,
         tasks,
     },
+    observe::audit::Outcome,
     wire::{
         Id, Kind, Message, Revision,
         envelope::{self, Envelope, SERVER_INFO, VERSION},
@@ -89,9 +90,7 @@ pub async fn begin(
     if envelope.version != VERSION {
         return Err(Refusal::ModernVersion(envelope.version.chars().take(40).collect()));
     }
-    if house.draining.is_cancelled() {
-        return Err(Refusal::Draining);
-    }
+    mcp::may_call(house)?;
     let (Kind::Request, Some(id)) = (message.kind(), message.id().cloned()) else { return Ok(Begun::Taken) };
     if !is_known(message.method()) && !tasks::is_method(message.method()) {
         return Err(Refusal::NoMethod(message.method().to_owned()));
@@ -109,8 +108,17 @@ pub async fn begin(
     }
     session.touch();
     match message.method() {
-        "server/discover" => Ok(Begun::Answer(discover(route, &session, &id).await?)),
-        "subscriptions/listen" => Ok(Begun::Listening(Box::new(listen::open(house, route, &session, &message).await?))),
+        "server/discover" | "subscriptions/listen" => {
+            let record = house.engine.record(principal, route.name.as_str(), &message);
+            let begun = match message.method() {
+                "server/discover" => Begun::Answer(discover(route, &session, &id).await?),
+                _ => Begun::Listening(Box::new(listen::open(house, route, &session, &message).await?)),
+            };
+            if let Some(record) = record {
+                record.end(Outcome::Ok, if let Begun::Answer(answer) = &begun { answer.len() } else { 0 });
+            }
+            Ok(begun)
+        }
         _ => {
             let exchange = Exchange::start(request, house, route, session, message, envelope, level).await?;
             Ok(Begun::Exchange(Box::new(exchange)))

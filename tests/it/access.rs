@@ -9,7 +9,7 @@ use hubward::{
 use serde_json::{Value, json};
 
 use super::{
-    fixture::{Answer, Hub, LATEST, Stream, answer, echo, http, hubward, initialize, request},
+    fixture::{Answer, Hub, LATEST, Stream, answer, echo, http, hubward, initialize, request, rogue},
     raw::Raw,
     request::Request,
 };
@@ -256,8 +256,10 @@ async fn f77_who_asks_too_fast_waits_alone() {
 async fn f77_one_principal_cannot_take_the_places_of_all() {
     let tokens = [entry("ada", ADA, ""), entry("ci", CI, "")].join(", ");
     let limits = "principal_sessions_max = 3, principal_streams_max = 1, principal_calls_max = 2";
-    let hub =
-        Hub::start(&format!("[hub]\nauth = {{ tokens = [{tokens}] }}\nlimits = {{ {limits} }}\n{}", echo("a", SHARED)));
+    let hub = Hub::start(&format!(
+        "[hub]\nauth = {{ tokens = [{tokens}] }}\nlimits = {{ {limits} }}\n{}",
+        rogue("a", &[], SHARED)
+    ));
     let mut sessions = Vec::new();
     for _ in 0..3 {
         sessions.push(open(&hub, "/a/mcp", &[("x-api-key", CI)]).await.1);

@@ -2,6 +2,7 @@
 
 mod access;
 mod audience;
+mod audit;
 mod bodies;
 mod cancel;
 mod chain;
