@@ -25,7 +25,7 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 type Chunks = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 
 /// The events of one response.
-pub(super) struct Events {
+pub struct Events {
     stream: SseByteStream<Chunks>,
     /// Bytes that were read since the last event.
     unread: Arc<AtomicUsize>,
@@ -34,7 +34,7 @@ pub(super) struct Events {
 
 /// One event that says something.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Event {
+pub struct Event {
     /// `message`, where the peer names no other.
     pub kind: String,
     pub data: String,
@@ -42,14 +42,14 @@ pub(super) struct Event {
 
 /// Where a stream stands: what is asked for when it has to be opened again.
 #[derive(Clone, Debug)]
-pub(super) struct Position {
+pub struct Position {
     pub last_id: Option<String>,
     pub retry: Duration,
 }
 
 /// Why no further event comes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     Closed,
     Broken(String),
     /// An event above the limit.
@@ -70,7 +70,8 @@ impl Events {
         )
     }
 
-    fn read(chunks: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, event_bytes_max: usize) -> Events {
+    /// Reads the events of a body that comes in these pieces.
+    pub fn read(chunks: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, event_bytes_max: usize) -> Events {
         let unread = Arc::new(AtomicUsize::new(0));
         let counter = unread.clone();
         let counted = chunks.map(move |chunk| {
