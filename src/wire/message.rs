@@ -30,13 +30,15 @@ pub const INTERNAL_ERROR: i32 = -32603;
 pub struct Id(Bytes);
 
 impl Id {
-    /// Reads an id: a string or an integer (JSON-RPC allows fractions, MCP does not).
+    /// Reads an id: a string or an integer (JSON-RPC allows fractions, MCP does not). The text may be anything: a line
+    /// that was too long to be checked is searched for one.
     pub fn read(json: &str) -> Option<Id> {
         if json.len() > ID_BYTES_MAX {
             return None;
         }
         if json.starts_with('"') {
-            if !json.contains('\\') {
+            let inner = json.get(1..json.len() - 1).filter(|_| json.ends_with('"'))?;
+            if inner.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
                 return Some(Id(Bytes::copy_from_slice(json.as_bytes())));
             }
             // Two spellings of one string are one id.
@@ -44,8 +46,8 @@ impl Id {
             return Some(Id(serde_json::to_vec(&text).ok()?.into()));
         }
         let digits = json.strip_prefix('-').unwrap_or(json);
-        (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-            .then(|| Id(Bytes::copy_from_slice(json.as_bytes())))
+        let is_number = digits.bytes().all(|b| b.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'));
+        (!digits.is_empty() && is_number).then(|| Id(Bytes::copy_from_slice(json.as_bytes())))
     }
 
     /// No id at all: what is kept where one is no longer needed.
@@ -619,8 +621,9 @@ mod tests {
         assert_eq!(id("18446744073709551616").as_u64(), None);
         assert_eq!(id("7").as_u64(), Some(7));
         assert_eq!(id("\"7\"").as_u64(), None);
-        assert_eq!(id("007").as_u64(), None);
-        assert_eq!(Id::read("1.0"), None);
+        for bad in ["1.0", "007", "-", "-01", "", "\"", "\"a\" \"b\"", "\"a", "\"a\nb\"", "\"\\ud800\"", "\"a\\\""] {
+            assert_eq!(Id::read(bad), None, "{bad}");
+        }
         assert_eq!(Id::read(&format!("\"{}\"", "x".repeat(ID_BYTES_MAX))), None);
     }
 
