@@ -512,10 +512,11 @@ pub fn failure(id: &Id, error: &str) -> Bytes {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into()
 }
 
-/// A request with parameters that are JSON already.
+/// A request with parameters that are JSON already. The method may be a stranger's word.
 pub fn request(id: &Id, method: &str, params: Option<&str>) -> Bytes {
+    let method = serde_json::Value::from(method);
     let params = params.map(|params| format!(",\"params\":{params}")).unwrap_or_default();
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"{params}}}"#).into()
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method}{params}}}"#).into()
 }
 
 /// A notification with parameters that are JSON already.
@@ -630,6 +631,13 @@ mod tests {
     #[test]
     fn a_method_with_escapes_is_read() {
         assert_eq!(one(r#"{"jsonrpc":"2.0","method":"tools\/call","id":1}"#).unwrap().method(), "tools/call");
+    }
+
+    #[test]
+    fn a_method_with_quotes_becomes_no_member() {
+        let method = r#"x","params":{"y":"\"#;
+        let request = request(&Id::from(1), method, Some("{}"));
+        assert_eq!(one(std::str::from_utf8(&request).unwrap()).unwrap().method(), method);
     }
 
     #[test]
