@@ -71,10 +71,7 @@ impl Digest {
 
     /// A new challenge is worth another try, unless it is that the password is wrong.
     pub(super) fn refused(&self, sent: &HeaderMap, answer: &HeaderMap) -> Result<bool, AuthError> {
-        let mut offers: Vec<WwwAuthenticateHeader> = challenge::of(answer)
-            .iter()
-            .filter_map(offer)
-            .collect();
+        let mut offers: Vec<WwwAuthenticateHeader> = challenge::of(answer).iter().filter_map(offer).collect();
         // The strongest that we know: MD5 is the one everybody offers.
         offers.sort_by_key(|offer| offer.algorithm.to_string().starts_with("MD5"));
         let Some(offer) = offers.into_iter().next() else {
