@@ -3,14 +3,17 @@
 use std::sync::{Mutex, PoisonError};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use digest_auth::{AuthContext, HttpMethod, Qop, WwwAuthenticateHeader};
+use digest_auth::{AuthContext, Charset, HttpMethod, Qop, WwwAuthenticateHeader};
 use reqwest::{
     Request,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{AuthError, challenge};
+use super::{
+    AuthError,
+    challenge::{self, Challenge},
+};
 
 /// A name and a password.
 #[derive(Clone, Debug)]
@@ -29,7 +32,8 @@ impl Password {
 
 /// A header that no log shows.
 pub(super) fn secret_header(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
+    // Not `from_str`, which takes ASCII only: a realm may be in any language.
+    let mut value = HeaderValue::from_bytes(text.as_bytes()).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
@@ -67,19 +71,14 @@ impl Digest {
 
     /// A new challenge is worth another try, unless it is that the password is wrong.
     pub(super) fn refused(&self, sent: &HeaderMap, answer: &HeaderMap) -> Result<bool, AuthError> {
-        let mut offers: Vec<WwwAuthenticateHeader> = challenge::of(answer)
-            .iter()
-            .filter(|challenge| challenge.scheme == "digest")
-            .filter_map(|challenge| digest_auth::parse(&challenge.text).ok())
-            .filter(|offer| offer.qop.as_ref().is_none_or(|qop| qop.contains(&Qop::AUTH)))
-            .collect();
+        let mut offers: Vec<WwwAuthenticateHeader> = challenge::of(answer).iter().filter_map(offer).collect();
         // The strongest that we know: MD5 is the one everybody offers.
         offers.sort_by_key(|offer| offer.algorithm.to_string().starts_with("MD5"));
         let Some(offer) = offers.into_iter().next() else {
             return Err(AuthError::needed("the server does not take HTTP Digest".to_owned()));
         };
         let mut held = self.challenge.lock().unwrap_or_else(PoisonError::into_inner);
-        let answered = sent.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let answered = sent.get(AUTHORIZATION).and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
         // The answer to a nonce that is still good was wrong: so is the password. Any other nonce may be a newer one
         // than that of the request.
         let wrong = !offer.stale && answered.is_some_and(|sent| sent.starts_with("Digest ") && held.is_some());
@@ -90,6 +89,33 @@ impl Digest {
             false => Ok(true),
         }
     }
+}
+
+/// What a challenge wants hashed; none where it is not Digest, or wants what we do not know. Not read by the parser of
+/// `digest_auth`, which takes the place of a character for that of a byte, and panics where the two differ.
+fn offer(challenge: &Challenge) -> Option<WwwAuthenticateHeader> {
+    if challenge.scheme != "digest" {
+        return None;
+    }
+    let text = |name: &str| challenge.get(name).map(str::to_owned);
+    let is_true = |name: &str| challenge.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let qop = match challenge.get("qop") {
+        Some(all) if all.split(',').any(|one| one.trim() == "auth") => Some(vec![Qop::AUTH]),
+        Some(_) => return None,
+        None => None,
+    };
+    Some(WwwAuthenticateHeader {
+        domain: None,
+        realm: text("realm")?,
+        nonce: text("nonce")?,
+        opaque: text("opaque"),
+        stale: is_true("stale"),
+        algorithm: challenge.get("algorithm").map_or(Ok(Default::default()), str::parse).ok()?,
+        qop,
+        userhash: is_true("userhash"),
+        charset: challenge.get("charset").map_or(Ok(Charset::ASCII), str::parse).ok()?,
+        nc: 0,
+    })
 }
 
 #[cfg(test)]
@@ -138,5 +164,22 @@ mod tests {
         let again = challenged(r#"Digest realm="r", nonce="n4", qop="auth""#);
         assert!(digest.refused(request.headers(), &again).is_err());
         assert!(digest.refused(request.headers(), &challenged("Bearer")).is_err());
+    }
+
+    #[test]
+    fn t14_a_challenge_beyond_ascii_is_read_and_answered_as_it_was_written() {
+        for (realm, nonce) in [("é", "n"), ("€€€€€", "n"), ("r", "né"), ("日本語, \\\"x\\\"", "n")] {
+            let text = format!(r#"Digest realm="{realm}", nonce="{nonce}", qop="auth, x-unknown", opaque=o"#);
+            let challenge =
+                HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_bytes(text.as_bytes()).unwrap())]);
+            let digest = Digest::new(password());
+            let mut request = Request::new(Method::POST, "http://a.example/".parse().unwrap());
+            assert_eq!(digest.refused(request.headers(), &challenge), Ok(true), "{text}");
+            digest.apply(&mut request).unwrap();
+            let sent = String::from_utf8_lossy(request.headers()[AUTHORIZATION].as_bytes()).into_owned();
+            assert!(sent.contains(&format!("realm=\"{realm}\"")), "{sent}");
+            // The same nonce again: the password is wrong.
+            assert!(digest.refused(request.headers(), &challenge).is_err(), "{text}");
+        }
     }
 }

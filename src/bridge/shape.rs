@@ -114,9 +114,10 @@ pub fn question(method: &str, params: Option<&str>) -> String {
         edit.remove("_meta").remove("task").remove("elicitationId");
         edit.apply()
     });
+    let method = Value::from(method);
     match params {
-        Some(params) => format!(r#"{{"method":"{method}","params":{params}}}"#),
-        None => format!(r#"{{"method":"{method}"}}"#),
+        Some(params) => format!(r#"{{"method":{method},"params":{params}}}"#),
+        None => format!(r#"{{"method":{method}}}"#),
     }
 }
 
@@ -169,5 +170,6 @@ mod tests {
         let asked = question("elicitation/create", Some(params));
         assert_eq!(asked, r#"{"method":"elicitation/create","params":{"message":"?","requestedSchema":{}}}"#);
         assert_eq!(question("roots/list", None), r#"{"method":"roots/list"}"#);
+        assert_eq!(question("a\"b", Some("{}")), r#"{"method":"a\"b","params":{}}"#);
     }
 }

@@ -8,7 +8,7 @@
 //! Invariant: the Link ends when nobody can be reached by it any more, never because one request failed.
 
 mod answer;
-mod events;
+pub mod events;
 mod exchange;
 mod http;
 mod marks;

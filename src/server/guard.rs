@@ -38,7 +38,7 @@ pub fn admit(request: &HttpRequest, config: &HubConfig) -> Result<(), Refusal> {
 }
 
 /// Is this `host[:port]` one of our names?
-fn host_allowed(text: &str, config: &HubConfig) -> bool {
+pub fn host_allowed(text: &str, config: &HubConfig) -> bool {
     let Some((host, port)) = split(text) else { return false };
     let host = host.to_ascii_lowercase();
     let bound = config.bind.iter().map(|bind| bind.host.trim_matches(['[', ']'])).filter(|host| !is_wildcard(host));
@@ -53,7 +53,7 @@ fn host_allowed(text: &str, config: &HubConfig) -> bool {
 }
 
 /// May pages of this origin call us?
-fn origin_allowed(origin: &str, config: &HubConfig) -> bool {
+pub fn origin_allowed(origin: &str, config: &HubConfig) -> bool {
     if config.allowed_origins.iter().any(|allowed| allowed == "any" || allowed.eq_ignore_ascii_case(origin)) {
         return origin != "null" || config.allowed_origins.iter().any(|allowed| allowed == "any");
     }

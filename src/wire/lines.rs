@@ -80,14 +80,13 @@ impl Lines {
                 return Some(long.end());
             }
             self.strip_mark(&mut line);
-            if line.last() == Some(&b'\r') {
-                line.truncate(line.len() - 1);
-            }
-            if line.len() > self.bytes_max {
+            let length = line.strip_suffix(b"\r").map_or(line.len(), <[u8]>::len);
+            if length > self.bytes_max {
                 let mut long = Long::default();
                 long.feed(&line);
                 return Some(long.end());
             }
+            line.truncate(length);
             if !line.iter().all(u8::is_ascii_whitespace) {
                 return Some(Line::Whole(line.freeze()));
             }
@@ -322,6 +321,14 @@ mod tests {
     }
 
     #[test]
+    fn f14_one_return_belongs_to_the_end_and_another_to_the_line() {
+        let text = b"xxxxx\r\r\n";
+        for piece in 1..=text.len() {
+            assert_eq!(decode(text.chunks(piece), 4).0, [long(None, 6)], "in pieces of {piece}");
+        }
+    }
+
+    #[test]
     fn f14_the_id_of_a_long_line_is_the_one_at_the_top() {
         let cases = [
             (r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, Some("7")),
@@ -339,6 +346,8 @@ mod tests {
             (r#"{"id":1,"result":{"#, None),
             (r#"{"id":1,"result":"cut"#, None),
             ("}}}]]] no json at all", None),
+            (r#"{"id":"a" "b","result":{}}"#, None),
+            (r#"{"id":007,"result":{}}"#, None),
         ];
         for (text, id) in cases {
             let line = format!("{text}\n");

@@ -11,8 +11,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Deepest nesting of a client's message; deeper documents break recursive parsers behind us.
-pub const DEPTH_MAX: usize = 128;
+/// Deepest nesting of a client's message; deeper documents break recursive parsers behind us. `serde_json`, that of
+/// servers in Rust, stops at the 128th level: a call that a server cannot read is never answered.
+pub const DEPTH_MAX: usize = 127;
 /// Most messages in one batch (2025-03-26).
 pub const BATCH_MAX: usize = 100;
 /// Longest request id or progress token we keep, in bytes of JSON.
@@ -29,13 +30,15 @@ pub const INTERNAL_ERROR: i32 = -32603;
 pub struct Id(Bytes);
 
 impl Id {
-    /// Reads an id: a string or an integer (JSON-RPC allows fractions, MCP does not).
+    /// Reads an id: a string or an integer (JSON-RPC allows fractions, MCP does not). The text may be anything: a line
+    /// that was too long to be checked is searched for one.
     pub fn read(json: &str) -> Option<Id> {
         if json.len() > ID_BYTES_MAX {
             return None;
         }
         if json.starts_with('"') {
-            if !json.contains('\\') {
+            let inner = json.get(1..json.len() - 1).filter(|_| json.ends_with('"'))?;
+            if inner.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
                 return Some(Id(Bytes::copy_from_slice(json.as_bytes())));
             }
             // Two spellings of one string are one id.
@@ -43,8 +46,8 @@ impl Id {
             return Some(Id(serde_json::to_vec(&text).ok()?.into()));
         }
         let digits = json.strip_prefix('-').unwrap_or(json);
-        (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-            .then(|| Id(Bytes::copy_from_slice(json.as_bytes())))
+        let is_number = digits.bytes().all(|b| b.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'));
+        (!digits.is_empty() && is_number).then(|| Id(Bytes::copy_from_slice(json.as_bytes())))
     }
 
     /// No id at all: what is kept where one is no longer needed.
@@ -509,10 +512,11 @@ pub fn failure(id: &Id, error: &str) -> Bytes {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into()
 }
 
-/// A request with parameters that are JSON already.
+/// A request with parameters that are JSON already. The method may be a stranger's word.
 pub fn request(id: &Id, method: &str, params: Option<&str>) -> Bytes {
+    let method = serde_json::Value::from(method);
     let params = params.map(|params| format!(",\"params\":{params}")).unwrap_or_default();
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"{params}}}"#).into()
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method}{params}}}"#).into()
 }
 
 /// A notification with parameters that are JSON already.
@@ -589,6 +593,7 @@ mod tests {
         let deep =
             |n| format!(r#"{{"jsonrpc":"2.0","method":"x","id":1,"params":{}{}}}"#, "[".repeat(n), "]".repeat(n));
         assert!(one(&deep(DEPTH_MAX - 1)).is_ok());
+        assert!(serde_json::from_str::<serde_json::Value>(&deep(DEPTH_MAX - 1)).is_ok(), "what we pass on is read");
         assert_eq!(one(&deep(DEPTH_MAX)).err(), Some(PARSE_ERROR));
         assert_eq!(one(&deep(100_000)).err(), Some(PARSE_ERROR));
         assert_eq!(one(&"[".repeat(4 << 20)).err(), Some(PARSE_ERROR));
@@ -617,14 +622,22 @@ mod tests {
         assert_eq!(id("18446744073709551616").as_u64(), None);
         assert_eq!(id("7").as_u64(), Some(7));
         assert_eq!(id("\"7\"").as_u64(), None);
-        assert_eq!(id("007").as_u64(), None);
-        assert_eq!(Id::read("1.0"), None);
+        for bad in ["1.0", "007", "-", "-01", "", "\"", "\"a\" \"b\"", "\"a", "\"a\nb\"", "\"\\ud800\"", "\"a\\\""] {
+            assert_eq!(Id::read(bad), None, "{bad}");
+        }
         assert_eq!(Id::read(&format!("\"{}\"", "x".repeat(ID_BYTES_MAX))), None);
     }
 
     #[test]
     fn a_method_with_escapes_is_read() {
         assert_eq!(one(r#"{"jsonrpc":"2.0","method":"tools\/call","id":1}"#).unwrap().method(), "tools/call");
+    }
+
+    #[test]
+    fn a_method_with_quotes_becomes_no_member() {
+        let method = r#"x","params":{"y":"\"#;
+        let request = request(&Id::from(1), method, Some("{}"));
+        assert_eq!(one(std::str::from_utf8(&request).unwrap()).unwrap().method(), method);
     }
 
     #[test]

@@ -206,15 +206,15 @@ async fn talk(mut stream: TcpStream, path: &str, state: &str) -> io::Result<Opti
 
 /// What a request to the listener is.
 #[derive(Debug, PartialEq, Eq)]
-enum Target {
+pub enum Target {
     Reply(Reply),
     /// Right place, wrong state.
     Stale,
     Elsewhere,
 }
 
-/// Reads the first line of a request.
-fn read_target(line: &str, path: &str, state: &str) -> Target {
+/// Reads the first line of a request to the listener, which is at `path` and waits for `state`.
+pub fn read_target(line: &str, path: &str, state: &str) -> Target {
     let mut words = line.split(' ');
     let (Some("GET"), Some(target)) = (words.next(), words.next()) else { return Target::Elsewhere };
     let (at, query) = target.split_once('?').unwrap_or((target, ""));

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{
     OAuthSpec,
+    guard::{self, Reach},
     http::{Fault, Http, shown},
 };
 use crate::auth::challenge::Challenge;
@@ -46,6 +47,59 @@ pub struct Issuer {
     pub scopes: Vec<String>,
     /// How clients prove themselves; `None`: it does not say.
     pub methods: Option<Vec<String>>,
+}
+
+/// What the metadata of a resource says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    pub name: String,
+    /// Who issues tokens for it, in its order.
+    pub issuers: Vec<String>,
+    pub scopes: Option<Vec<String>>,
+}
+
+impl Resource {
+    /// Reads a document. Whether it is about the right resource is another question: [`covers`].
+    #[must_use]
+    pub fn read(document: &Value) -> Resource {
+        Resource {
+            name: document["resource"].as_str().unwrap_or_default().to_owned(),
+            issuers: texts(&document["authorization_servers"]).unwrap_or_default(),
+            scopes: texts(&document["scopes_supported"]),
+        }
+    }
+}
+
+impl Issuer {
+    /// Reads the metadata of the issuer that was asked for as `asked`; `names` are what it may call itself, and `reach`
+    /// is how far inside its endpoints may be.
+    pub fn read(document: &Value, asked: &str, names: &[String], reach: Reach) -> Result<Issuer, Fault> {
+        let claimed = document["issuer"].as_str().unwrap_or_default();
+        if !names.iter().any(|name| name == claimed) {
+            let (claimed, asked) = (shown(claimed), shown(asked));
+            return Err(Fault::wrong(format!("the metadata of {asked} calls itself `{claimed}`: refused")));
+        }
+        let endpoint = |key: &str| match document[key].as_str() {
+            Some(text) => guard::checked(text, reach).map(Some).map_err(Fault::Wrong),
+            None => Ok(None),
+        };
+        Ok(Issuer {
+            name: claimed.to_owned(),
+            authorization: endpoint("authorization_endpoint")?,
+            token: endpoint("token_endpoint")?,
+            registration: endpoint("registration_endpoint")?,
+            device: endpoint("device_authorization_endpoint")?,
+            revocation: endpoint("revocation_endpoint")?,
+            s256: texts(&document["code_challenge_methods_supported"])
+                .unwrap_or_default()
+                .iter()
+                .any(|one| one == "S256"),
+            names_itself: document["authorization_response_iss_parameter_supported"] == true,
+            documents: document["client_id_metadata_document_supported"] == true,
+            scopes: texts(&document["scopes_supported"]).unwrap_or_default(),
+            methods: texts(&document["token_endpoint_auth_methods_supported"]),
+        })
+    }
 }
 
 /// Where the metadata of a resource may be, in order.
@@ -144,13 +198,13 @@ pub async fn discover(
             return Ok(Found { resource: canonical, scopes: None, issuer: by_hand(http, spec, issuer).await? });
         }
     };
-    let named = document["resource"].as_str().unwrap_or_default();
-    if settings.resource.is_none() && !covers(named, &spec.server) {
-        let named = shown(named);
+    let told = Resource::read(&document);
+    if settings.resource.is_none() && !covers(&told.name, &spec.server) {
+        let named = shown(&told.name);
         return Err(Fault::wrong(format!("the server's metadata is about another resource, `{named}`: refused")));
     }
-    let resource = settings.resource.clone().unwrap_or_else(|| named.to_owned());
-    let mut names = texts(&document["authorization_servers"]).unwrap_or_default();
+    let resource = settings.resource.clone().unwrap_or(told.name);
+    let mut names = told.issuers;
     if let Some(chosen) = settings.endpoints.issuer.as_deref().or(bound) {
         if !names.iter().any(|name| name == chosen) {
             let names = shown(&names.join(", "));
@@ -167,7 +221,7 @@ pub async fn discover(
         match issuer(http, name, std::slice::from_ref(name)).await {
             Ok(Some(issuer)) => {
                 let issuer = by_hand(http, spec, issuer).await?;
-                return Ok(Found { resource, scopes: texts(&document["scopes_supported"]), issuer });
+                return Ok(Found { resource, scopes: told.scopes, issuer });
             }
             Ok(None) => fault = Fault::wrong(format!("{} publishes no metadata", shown(name))),
             Err(error) => fault = error,
@@ -232,31 +286,7 @@ async fn issuer(http: &Http, name: &str, names: &[String]) -> Result<Option<Issu
     let url = http.checked(name).await?;
     for url in issuer_urls(&url) {
         let Some(document) = http.document(&url).await? else { continue };
-        let claimed = document["issuer"].as_str().unwrap_or_default();
-        if !names.iter().any(|name| name == claimed) {
-            let (claimed, name) = (shown(claimed), shown(name));
-            return Err(Fault::wrong(format!("the metadata of {name} calls itself `{claimed}`: refused")));
-        }
-        let endpoint = async |key: &str| match document[key].as_str() {
-            Some(text) => http.checked(text).await.map(Some),
-            None => Ok(None),
-        };
-        return Ok(Some(Issuer {
-            name: claimed.to_owned(),
-            authorization: endpoint("authorization_endpoint").await?,
-            token: endpoint("token_endpoint").await?,
-            registration: endpoint("registration_endpoint").await?,
-            device: endpoint("device_authorization_endpoint").await?,
-            revocation: endpoint("revocation_endpoint").await?,
-            s256: texts(&document["code_challenge_methods_supported"])
-                .unwrap_or_default()
-                .iter()
-                .any(|one| one == "S256"),
-            names_itself: document["authorization_response_iss_parameter_supported"] == true,
-            documents: document["client_id_metadata_document_supported"] == true,
-            scopes: texts(&document["scopes_supported"]).unwrap_or_default(),
-            methods: texts(&document["token_endpoint_auth_methods_supported"]),
-        }));
+        return Issuer::read(&document, name, names, http.reach().await?).map(Some);
     }
     Ok(None)
 }

@@ -150,10 +150,14 @@ impl Http {
         Ok((reach, client))
     }
 
+    /// How far inside what the server names may be.
+    pub async fn reach(&self) -> Result<Reach, Fault> {
+        self.client().await.map(|(reach, _)| reach)
+    }
+
     /// A URL that a server named, if it may be used.
     pub async fn checked(&self, text: &str) -> Result<Url, Fault> {
-        let (reach, _) = self.client().await?;
-        guard::checked(text, reach).map_err(Fault::Wrong)
+        guard::checked(text, self.reach().await?).map_err(Fault::Wrong)
     }
 
     /// Asks, and reads the whole answer. The URL has to be [`checked`](Http::checked).

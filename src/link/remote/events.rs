@@ -25,16 +25,16 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 type Chunks = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 
 /// The events of one response.
-pub(super) struct Events {
+pub struct Events {
     stream: SseByteStream<Chunks>,
-    /// Bytes that were read since the last event.
+    /// Bytes that were read since the last blank line.
     unread: Arc<AtomicUsize>,
     event_bytes_max: usize,
 }
 
 /// One event that says something.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Event {
+pub struct Event {
     /// `message`, where the peer names no other.
     pub kind: String,
     pub data: String,
@@ -42,14 +42,14 @@ pub(super) struct Event {
 
 /// Where a stream stands: what is asked for when it has to be opened again.
 #[derive(Clone, Debug)]
-pub(super) struct Position {
+pub struct Position {
     pub last_id: Option<String>,
     pub retry: Duration,
 }
 
 /// Why no further event comes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     Closed,
     Broken(String),
     /// An event above the limit.
@@ -70,16 +70,19 @@ impl Events {
         )
     }
 
-    fn read(chunks: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, event_bytes_max: usize) -> Events {
+    /// Reads the events of a body that comes in these pieces.
+    pub fn read(chunks: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, event_bytes_max: usize) -> Events {
         let unread = Arc::new(AtomicUsize::new(0));
-        let counter = unread.clone();
+        let (counter, mut block) = (unread.clone(), Block::default());
         let counted = chunks.map(move |chunk| {
             let chunk = chunk?;
-            // The reader behind takes another piece only where the last held no whole event.
-            match counter.fetch_add(chunk.len(), Ordering::Relaxed) {
-                before if before > event_bytes_max => Err(std::io::ErrorKind::FileTooLarge.into()),
-                _ => Ok(chunk),
+            // The reader behind takes another piece only when it has given out all events before.
+            if block.bytes > event_bytes_max {
+                return Err(std::io::ErrorKind::FileTooLarge.into());
             }
+            block.feed(&chunk);
+            counter.store(block.bytes, Ordering::Relaxed);
+            Ok(chunk)
         });
         Events { stream: SseByteStream::new(Box::pin(counted)), unread, event_bytes_max }
     }
@@ -96,7 +99,6 @@ impl Events {
                 }
                 None => return Err(End::Closed),
             };
-            self.unread.store(0, Ordering::Relaxed);
             let Sse { event, data, id, retry } = sse;
             if let Some(id) = id {
                 // An empty one says that there is nothing to come back to.
@@ -109,6 +111,41 @@ impl Events {
             let Some(data) = data.filter(|data| !data.is_empty()) else { continue };
             return Ok(Event { kind: event.filter(|kind| !kind.is_empty()).unwrap_or("message".into()), data });
         }
+    }
+}
+
+/// Counts the bytes since the last blank line: the most that the reader behind can hold of one event. Comments that keep
+/// an idle stream alive are no event, and so the reader does not tell of them; but blank lines end them too.
+#[derive(Default)]
+struct Block {
+    bytes: usize,
+    /// Something stands on the line that is under way.
+    begun: bool,
+    /// The last byte ended a line, and a newline would belong to that end.
+    returned: bool,
+}
+
+impl Block {
+    fn feed(&mut self, chunk: &[u8]) {
+        let (mut line, mut block) = (0, None);
+        for at in memchr::memchr2_iter(b'\r', b'\n', chunk) {
+            self.pass(at > line);
+            line = at + 1;
+            if std::mem::take(&mut self.returned) && chunk[at] == b'\n' {
+                continue;
+            }
+            self.returned = chunk[at] == b'\r';
+            if !std::mem::take(&mut self.begun) {
+                block = Some(line);
+            }
+        }
+        self.pass(chunk.len() > line);
+        self.bytes = block.map_or(self.bytes + chunk.len(), |start| chunk.len() - start);
+    }
+
+    fn pass(&mut self, text: bool) {
+        self.begun |= text;
+        self.returned &= !text;
     }
 }
 
@@ -169,6 +206,17 @@ mod tests {
         let (found, end, _) = read(&text, 100, 1000).await;
         assert_eq!(found, [("message".to_owned(), "ok".to_owned())]);
         assert!(matches!(end, End::TooLong(bytes) if bytes > 1000), "{end:?}");
+    }
+
+    #[tokio::test]
+    async fn f120_an_idle_stream_is_never_too_long() {
+        for comment in [": still here\n\n", ":\r\n\r\n", ": ping\r\r"] {
+            let text = format!("data: a\n\n{}data: {}\n\n", comment.repeat(200), "b".repeat(90));
+            for piece in [1, 2, 3, 7, 50, 100] {
+                let (found, end, _) = read(text.as_bytes(), piece, 100).await;
+                assert_eq!((found.len(), end), (2, End::Closed), "{comment:?} in pieces of {piece}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,44 @@
+//! `hub.toml`: any text is a configuration or a report that can be drawn, and no report shows a secret.
+
+use std::path::Path;
+
+use hubward::config::{self, Severity, report};
+
+/// What the one variable that is set holds: a secret that would break TOML, if it were put into the text.
+const CANARY: &str = "c4n4ry\"]\n'''[";
+
+/// Parsing ends in one of two ways, the same each time, and both can be shown to a person, a program, and GitHub.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let variable = |name: &str| (name == "SET").then(|| CANARY.to_owned());
+    let (folder, path) = (Path::new("/nonexistent/hubward"), Path::new("hub.toml"));
+    let parse = || config::parse(text, folder, &variable);
+    let diagnostics = match parse() {
+        Ok((config, warnings)) => {
+            assert!(warnings.iter().all(|warning| warning.severity != Severity::Error));
+            assert!(!config.hub.bind.is_empty() && !config.hub.prefixes.is_empty());
+            assert!(config.hub.default.iter().all(|name| config.upstreams.contains_key(name)));
+            let (again, _) = parse().expect("it was good a moment ago");
+            assert!(again == config && config::plan(&config, &again).is_empty(), "{}", config::plan(&config, &again));
+            warnings
+        }
+        Err(errors) => {
+            assert!(errors.iter().any(|error| error.severity == Severity::Error));
+            errors
+        }
+    };
+    for diagnostic in &diagnostics {
+        let Some(span) = &diagnostic.span else { continue };
+        assert!(diagnostic.line > 0 && diagnostic.column > 0, "{diagnostic:?}");
+        assert!(span.start <= span.end && span.end <= text.len(), "{diagnostic:?}");
+    }
+    let drawn = report::draw(&diagnostics, text, path, true);
+    let json = report::json(&diagnostics, text, path);
+    let github = report::github(&diagnostics, path);
+    assert_eq!(diagnostics.is_empty(), drawn.is_empty());
+    assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
+    assert_eq!(github.lines().count(), diagnostics.len(), "{github}");
+    if !text.contains("c4n4ry") {
+        assert!(![drawn, json, github].iter().any(|report| report.contains("c4n4ry")), "a report shows a secret");
+    }
+}
