@@ -29,11 +29,20 @@ pub fn admit(request: &HttpRequest, config: &HubConfig) -> Result<(), Refusal> {
     if let Some(authority) = request.uri().authority().filter(|authority| !host_allowed(authority.as_str(), config)) {
         return Err(Refusal::Host(printable(authority.as_str())));
     }
-    let origins: Vec<&header::HeaderValue> = request.headers().get_all(header::ORIGIN).collect();
-    match origins.as_slice() {
-        [] => Ok(()),
-        [origin] if origin_allowed(origin.to_str().unwrap_or_default(), config) => Ok(()),
-        [origin, ..] => Err(Refusal::Origin(printable(&String::from_utf8_lossy(origin.as_bytes())))),
+    match request.headers().get(header::ORIGIN) {
+        Some(origin) if allowed_origin(request, config).is_none() => {
+            Err(Refusal::Origin(printable(&String::from_utf8_lossy(origin.as_bytes()))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The origin of the page that calls, if there is one and it may.
+pub fn allowed_origin<'a>(request: &'a HttpRequest, config: &HubConfig) -> Option<&'a header::HeaderValue> {
+    let mut origins = request.headers().get_all(header::ORIGIN);
+    match (origins.next(), origins.next()) {
+        (Some(origin), None) if origin_allowed(origin.to_str().unwrap_or_default(), config) => Some(origin),
+        _ => None,
     }
 }
 
@@ -238,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn f60_only_our_own_origins_are_served() {
+    fn f60_only_our_allowed_origins_are_served() {
         let plain = config("");
         let own = config("public_url = 'https://mcp.example.com'\nallowed_origins = ['https://good.example']");
         for origin in ["http://localhost", "http://localhost:3000", "https://127.0.0.1:1", "http://[::1]:5"] {

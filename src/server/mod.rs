@@ -1,6 +1,7 @@
 //! The HTTP front: listeners, limits, the order of guards, drain.
 
 pub mod admin;
+pub mod cors;
 pub mod exchange;
 pub mod forward;
 pub mod guard;
@@ -139,8 +140,14 @@ fn keep_alive(connection: &dyn Any) {
     let _ = connection;
 }
 
-/// Every request comes through here, in this order: who knocks, what is named, who serves it.
-async fn handle(request: HttpRequest, mut payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
+/// Every request comes through here, and whatever came of it says whether a web page may read it.
+async fn handle(request: HttpRequest, payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
+    let page = cors::Page::of(&request, &front.house.config.load());
+    page.may_read(serve(request, payload, front).await)
+}
+
+/// In this order: who knocks, what is named, who serves it.
+async fn serve(request: HttpRequest, mut payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
     let _open = Open::new(&front);
     let house = &front.house;
     let config = house.config.load();
@@ -153,6 +160,9 @@ async fn handle(request: HttpRequest, mut payload: web::Payload, front: web::Dat
         if let Err(refusal) = guard::body(&request, &mut payload, config.limits.body_bytes_max).await {
             return refusal.respond(None, Some(payload));
         }
+    }
+    if let Some(permission) = cors::preflight(&request, house, &config) {
+        return permission;
     }
     let path = request.uri().path().to_owned();
     if let Some(served) = admin::serve(&request, house, &path) {
