@@ -49,8 +49,8 @@ pub enum Refusal {
     Accept(&'static str),
     #[error("the body is larger than body_bytes_max ({0} bytes)")]
     TooLarge(usize),
-    #[error("the body did not arrive within {0:?}")]
-    TooSlow(Duration),
+    #[error("the body came too slowly: at less than {0} KiB a second, or with a long pause; send it again")]
+    TooSlow(usize),
     #[error("the body did not arrive whole")]
     Incomplete,
     #[error(transparent)]
