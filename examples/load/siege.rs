@@ -73,7 +73,7 @@ impl Siege {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let all = (0..sockets).map(|number| besiege(address, number, sockets, &session, &ends, &seen));
             if let Ok(runtime) = runtime {
-                runtime.block_on(timeout(PATIENCE * 4, join_all(all))).ok();
+                runtime.block_on(async { timeout(PATIENCE * 4, join_all(all)).await }).ok();
             }
         });
         Siege { over, fates, thread }
