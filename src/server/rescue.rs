@@ -201,6 +201,15 @@ async fn discard(unread: &mut web::Payload) {
     }
 }
 
+/// The status of a call that got no answer, where one can still be given. Too many calls is a state of the mount, which
+/// proxies in between should see too (F78).
+pub fn status(error: &CallError) -> StatusCode {
+    match error {
+        CallError::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_GATEWAY,
+    }
+}
+
 /// A call that got no answer, in the words of JSON-RPC.
 pub fn failed(id: &Id, upstream: &str, error: &CallError) -> Bytes {
     let code = match error {
