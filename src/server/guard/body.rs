@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::rescue::Refusal;
+use crate::server::rescue::Refusal;
 
 /// A body may be silent for this long,
 const PAUSE_MAX: Duration = Duration::from_secs(10);
