@@ -99,7 +99,8 @@
 //! `POST /time/mcp`, a `tools/call`, the upstream a child process.
 //!
 //! 1. **Socket.** A worker thread of actix-web. `h1_allow_half_closed(false)`: a client that leaves is noticed at once.
-//! 2. [`server::guard`]: Host and Origin, then content type and declared length. Cheap refusals first.
+//! 2. [`server::guard`]: Host and Origin, then content type and declared length. Cheap refusals first. A browser's
+//!    preflight ends here, and [`server::cors`] lets the page read whatever the answer will be.
 //! 3. [`server::path`]: which mount, which face of it. Bytes are compared as they came; a path has one spelling.
 //! 4. [`hub::routes`]: the name gives an `Arc<Route>`, or 404. From here the request owns its route, whatever a
 //!    reload does.

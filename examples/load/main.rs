@@ -8,6 +8,7 @@ mod client;
 mod hub;
 mod parked;
 mod scenarios;
+mod siege;
 
 use std::{env, process::ExitCode, time::Instant};
 

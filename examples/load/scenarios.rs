@@ -21,7 +21,7 @@ use crate::{
 
 type Run = for<'a> fn(&'a mut Report, bool) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-pub const SCENARIOS: [(&str, &str, Run); 7] = [
+pub const SCENARIOS: [(&str, &str, Run); 8] = [
     ("histories", "1,000 clients that count from 0 share one process: whose answer is whose", |r, s| {
         Box::pin(histories(r, s))
     }),
@@ -30,6 +30,9 @@ pub const SCENARIOS: [(&str, &str, Run); 7] = [
     ("cycles", "1,000 times a process starts and stops, or is killed: what is left", |r, s| Box::pin(cycles(r, s))),
     ("idle-streams", "10,000 open streams that say nothing: what they cost", |r, s| Box::pin(idle_streams(r, s))),
     ("parked", "10,000 calls that wait for an answer that never comes", |r, s| Box::pin(crate::parked::parked(r, s))),
+    ("siege", "10,000 sockets that are slow on purpose: what others notice, and when they are closed", |r, s| {
+        Box::pin(crate::siege::siege(r, s))
+    }),
     ("storm", "1,000 list_changed a second to 100 sessions", |r, s| Box::pin(storm(r, s))),
 ];
 
@@ -291,6 +294,11 @@ async fn idle_streams(report: &mut Report, short: bool) {
     let busy = latency(&caller, 1000).await;
     match (quiet, busy) {
         (Ok(quiet), Ok(busy)) => {
+            let [p99, share] = [busy.1.as_secs_f64() / quiet.1.as_secs_f64() * 100.0 - 100.0, share * 100.0];
+            report.figure(
+                "F73 a stream, the processor, a call",
+                format!("{each:.1} KiB with its session, {share:.1} % of a core, 99th {p99:+.0} %"),
+            );
             let close = busy.0 < quiet.0 * 3 + Duration::from_millis(1);
             let seen = format!("median {:?}, 99th {:?}; without them {:?}, {:?}", busy.0, busy.1, quiet.0, quiet.1);
             report.holds("a call among them is about as fast as without them", close, seen);
@@ -304,7 +312,7 @@ async fn idle_streams(report: &mut Report, short: bool) {
 
 /// Raises the limit of descriptors as far as needed and allowed; answers with it.
 #[cfg(unix)]
-fn descriptors_allowed(needed: u64) -> u64 {
+pub fn descriptors_allowed(needed: u64) -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);
     let wished = now.maximum.map_or(needed, |maximum| maximum.min(needed));
@@ -315,7 +323,7 @@ fn descriptors_allowed(needed: u64) -> u64 {
 }
 
 #[cfg(not(unix))]
-fn descriptors_allowed(needed: u64) -> u64 {
+pub fn descriptors_allowed(needed: u64) -> u64 {
     needed
 }
 

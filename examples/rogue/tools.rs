@@ -55,7 +55,7 @@ const TOOLS: &[Tool] = &[
     ("progress_unknown_token", "", "Progress for a token nobody gave.", |call| { call.server.notify("notifications/progress", json!({"progressToken": "nobody's", "progress": 1})); call.answer("ok") }),
     ("log", "level:string text:string", "A log message, whatever level was set.", |call| { call.server.notify("notifications/message", json!({"level": call.text("level"), "logger": "rogue", "data": call.text("text")})); call.answer("ok") }),
     ("list_changed", "count:integer", "So many notifications/tools/list_changed at once.", |call| { (0..call.number("count")).for_each(|_| tools_changed(&call)); call.answer("ok") }),
-    ("updated", "uri:string", "notifications/resources/updated, subscribed or not.", |call| { call.server.notify("notifications/resources/updated", json!({"uri": call.text("uri")})); call.answer("ok") }),
+    ("updated", "uri:string count:integer", "So many notifications/resources/updated, one unless told otherwise, subscribed or not.", updated),
     ("add_tool", "name:string", "One more tool in the list, which echoes; says so.", |call| { let name = call.text("name").to_owned(); call.server.memory().added.push(name); tools_changed(&call); call.answer("ok") }),
     // Requests to the client; the text is {"result": …} or {"error": …}.
     ("ask_elicitation", "message:string", "elicitation/create in mid call.", |call| ask(call, "elicitation/create", elicitation)),
@@ -216,6 +216,20 @@ fn progress(call: Call) {
         }
         call.answer(count);
     });
+}
+
+fn updated(call: Call) {
+    let told = move |call: &Call| {
+        let count = call.number("count").max(1);
+        let uri = json!({"uri": call.text("uri")});
+        (0..count).for_each(|_| call.server.notify("notifications/resources/updated", uri.clone()));
+        call.answer("ok");
+    };
+    // Many take their time.
+    match call.number("count") {
+        0 => told(&call),
+        _ => call.spawn(move |call| told(&call)),
+    }
 }
 
 fn elicitation(call: &Call) -> Value {

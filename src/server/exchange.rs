@@ -242,7 +242,7 @@ impl Exchange {
                 Event::Failed { error, .. } => {
                     self.source = Source::Done;
                     let bytes = rescue::failed(&self.id, self.route.name.as_str(), &error);
-                    return Some(Out::Final(bytes, StatusCode::BAD_GATEWAY));
+                    return Some(Out::Final(bytes, rescue::status(&error)));
                 }
             }
         }

@@ -1,16 +1,14 @@
 //! Who may knock: Host, Origin, sizes, content types. Cheap refusals first.
 
-use std::{net::IpAddr, time::Duration};
+mod body;
 
-use actix_web::{HttpRequest, http::header, web};
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use std::net::IpAddr;
 
+use actix_web::{HttpRequest, http::header};
+
+pub use self::body::body;
 use super::rescue::Refusal;
 use crate::config::HubConfig;
-
-/// A body must have arrived within this time.
-const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Refuses names and origins that are not ours, on every verb: a web page that was made to resolve to this
 /// machine sends its own name (2025-11-25, basic/transports, security warning).
@@ -29,11 +27,20 @@ pub fn admit(request: &HttpRequest, config: &HubConfig) -> Result<(), Refusal> {
     if let Some(authority) = request.uri().authority().filter(|authority| !host_allowed(authority.as_str(), config)) {
         return Err(Refusal::Host(printable(authority.as_str())));
     }
-    let origins: Vec<&header::HeaderValue> = request.headers().get_all(header::ORIGIN).collect();
-    match origins.as_slice() {
-        [] => Ok(()),
-        [origin] if origin_allowed(origin.to_str().unwrap_or_default(), config) => Ok(()),
-        [origin, ..] => Err(Refusal::Origin(printable(&String::from_utf8_lossy(origin.as_bytes())))),
+    match request.headers().get(header::ORIGIN) {
+        Some(origin) if allowed_origin(request, config).is_none() => {
+            Err(Refusal::Origin(printable(&String::from_utf8_lossy(origin.as_bytes()))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The origin of the page that calls, if there is one and it may.
+pub fn allowed_origin<'a>(request: &'a HttpRequest, config: &HubConfig) -> Option<&'a header::HeaderValue> {
+    let mut origins = request.headers().get_all(header::ORIGIN);
+    match (origins.next(), origins.next()) {
+        (Some(origin), None) if origin_allowed(origin.to_str().unwrap_or_default(), config) => Some(origin),
+        _ => None,
     }
 }
 
@@ -156,34 +163,6 @@ pub fn accepts(request: &HttpRequest) -> Accepts {
     accepts
 }
 
-/// Reads a body up to the limit and within the deadline. actix has a deadline for the head only.
-pub async fn body(request: &HttpRequest, payload: &mut web::Payload, bytes_max: usize) -> Result<Bytes, Refusal> {
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|length: usize| length > bytes_max) {
-        return Err(Refusal::TooLarge(bytes_max));
-    }
-    let read = async {
-        let mut first = Bytes::new();
-        let mut whole = BytesMut::new();
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|_| Refusal::Incomplete)?;
-            if first.len() + whole.len() + chunk.len() > bytes_max {
-                return Err(Refusal::TooLarge(bytes_max));
-            }
-            match (first.is_empty(), whole.is_empty()) {
-                // Most bodies are one chunk, and need no copy.
-                (true, true) => first = chunk,
-                _ => {
-                    whole.extend_from_slice(&std::mem::take(&mut first));
-                    whole.extend_from_slice(&chunk);
-                }
-            }
-        }
-        Ok(if whole.is_empty() { first } else { whole.freeze() })
-    };
-    tokio::time::timeout(BODY_WAIT_MAX, read).await.unwrap_or(Err(Refusal::TooSlow(BODY_WAIT_MAX)))
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
@@ -303,39 +282,5 @@ mod tests {
         assert_eq!(check(Some("application/json")), (true, false));
         assert_eq!(check(Some("text/event-stream;q=0.5")), (false, true));
         assert_eq!(check(Some("application/json;q=0, text/html")), (false, false));
-    }
-    /// Reads what comes in these parts, one a second, and then nothing any more or the end.
-    async fn read(parts: &[&'static str], ends: bool, bytes_max: usize) -> (Result<Bytes, Refusal>, Duration) {
-        use actix_web::{FromRequest, dev};
-        let parts = futures_util::stream::iter(parts.to_vec()).then(|part| async move {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Ok(Bytes::from(part))
-        });
-        let parts = match ends {
-            true => parts.boxed_local(),
-            false => parts.chain(futures_util::stream::pending()).boxed_local(),
-        };
-        let request = TestRequest::post().to_http_request();
-        let mut payload = web::Payload::from_request(&request, &mut dev::Payload::Stream { payload: parts }).await;
-        let began = tokio::time::Instant::now();
-        let outcome = body(&request, payload.as_mut().expect("a payload"), bytes_max).await;
-        (outcome, began.elapsed())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn f32_a_body_has_a_deadline() {
-        let (whole, _) = read(&["a", "b", "c"], true, 3).await;
-        assert_eq!(whole.unwrap(), "abc");
-        for parts in [vec![], vec!["a"], vec!["a"; 1000]] {
-            let (refused, after) = read(&parts, false, 10_000).await;
-            assert!(matches!(refused, Err(Refusal::TooSlow(_))) && after == BODY_WAIT_MAX, "{after:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn f38_a_body_is_not_read_beyond_its_limit() {
-        let (refused, after) = read(&["ab"; 1000], true, 5).await;
-        assert!(matches!(refused, Err(Refusal::TooLarge(5))));
-        assert_eq!(after, Duration::from_secs(3), "the third part was one too many");
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod admin;
+pub mod cors;
 pub mod door;
 pub mod exchange;
 pub mod forward;
@@ -127,7 +128,7 @@ pub fn listen(front: Arc<Front>, listeners: Vec<TcpListener>) -> io::Result<Serv
     Ok(server.run())
 }
 
-/// A peer that vanished without a word is noticed within a minute.
+/// A peer that vanished without a word is noticed within a minute: a stream says something after 15 s, and waits 40 s.
 fn keep_alive(connection: &dyn Any) {
     #[cfg(target_os = "linux")]
     if let Some(stream) = connection.downcast_ref::<tokio::net::TcpStream>() {
@@ -136,14 +137,20 @@ fn keep_alive(connection: &dyn Any) {
         let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(15));
         let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(5));
         let _ = sockopt::set_tcp_keepcnt(stream, 4);
-        let _ = sockopt::set_tcp_user_timeout(stream, 45_000);
+        let _ = sockopt::set_tcp_user_timeout(stream, 40_000);
     }
     #[cfg(not(target_os = "linux"))]
     let _ = connection;
 }
 
-/// Every request comes through here, in this order: who knocks, what is named, who serves it.
-async fn handle(request: HttpRequest, mut payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
+/// Every request comes through here, and whatever came of it says whether a web page may read it.
+async fn handle(request: HttpRequest, payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
+    let page = cors::Page::of(&request, &front.house.config.load());
+    page.may_read(serve(request, payload, front).await)
+}
+
+/// In this order: who knocks, what is named, who serves it.
+async fn serve(request: HttpRequest, mut payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
     let _open = Open::new(&front);
     let house = &front.house;
     let config = house.config.load();
@@ -156,6 +163,9 @@ async fn handle(request: HttpRequest, mut payload: web::Payload, front: web::Dat
         if let Err(refusal) = guard::body(&request, &mut payload, config.limits.body_bytes_max).await {
             return refusal.respond(None, Some(payload));
         }
+    }
+    if let Some(permission) = cors::preflight(&request, house, &config) {
+        return permission;
     }
     let path = request.uri().path().to_owned();
     let page = path::page(&path);

@@ -254,8 +254,9 @@ fn discovered(profile: &Profile, isolation: Isolation) -> String {
 
 /// A plain JSON answer.
 pub fn answer_json(body: Bytes, status: StatusCode) -> HttpResponse {
-    HttpResponse::build(status)
-        .content_type("application/json")
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(body)
+    let mut response = HttpResponse::build(status);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.insert_header((header::RETRY_AFTER, "1"));
+    }
+    response.content_type("application/json").insert_header((header::CACHE_CONTROL, "no-store")).body(body)
 }

@@ -57,8 +57,8 @@ pub enum Refusal {
     Accept(&'static str),
     #[error("the body is larger than body_bytes_max ({0} bytes)")]
     TooLarge(usize),
-    #[error("the body did not arrive within {0:?}")]
-    TooSlow(Duration),
+    #[error("the body came too slowly: at less than {0} KiB a second, or with a long pause; send it again")]
+    TooSlow(usize),
     #[error("the body did not arrive whole")]
     Incomplete,
     #[error(transparent)]
@@ -217,6 +217,15 @@ async fn discard(unread: &mut web::Payload) {
             Some(left) => room = left,
             None => std::future::pending().await,
         }
+    }
+}
+
+/// The status of a call that got no answer, where one can still be given. Too many calls is a state of the mount, which
+/// proxies in between should see too (F78).
+pub fn status(error: &CallError) -> StatusCode {
+    match error {
+        CallError::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_GATEWAY,
     }
 }
 

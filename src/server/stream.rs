@@ -9,13 +9,16 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpRequest, HttpResponse, Responder, http::header};
+use actix_web::{
+    HttpRequest, HttpResponse, Responder,
+    http::{StatusCode, header},
+};
 use actix_web_lab::sse::{Data, Event as SseEvent, Sse};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::{Stream, StreamExt, stream};
 
-use super::{guard::Accepts, rescue};
+use super::{guard::Accepts, modern::answer_json, rescue};
 use crate::{
     access::Permit,
     bridge::{Bridged, ask::judge, content},
@@ -26,7 +29,7 @@ use crate::{
         replay::{Reader, STANDALONE},
         session::{Busy, Session, Transport},
     },
-    link::connection::{Attribution, Event},
+    link::connection::{Attribution, CallError, Event},
     wire::{Message, message},
 };
 
@@ -69,10 +72,13 @@ pub async fn answer(
             return match finals.is_empty() {
                 // Cancelled: there is nothing to answer (2025-11-25, basic/utilities/cancellation).
                 true => HttpResponse::Accepted().finish(),
-                false => json(join(finals, batch)),
+                false => answer_json(join(finals, batch), StatusCode::OK),
             };
         };
+        // Nothing has begun: the status can still say what proxies should see too.
+        let shed = matches!(event, Event::Failed { error: CallError::Overloaded { .. }, .. }) && !batch;
         match render(waiting, event, accepts.events) {
+            Said::Final(bytes) if shed => return answer_json(bytes, StatusCode::SERVICE_UNAVAILABLE),
             Said::Final(bytes) if accepts.json => finals.push(bytes),
             Said::Nothing => {}
             said if accepts.events => {
@@ -82,7 +88,7 @@ pub async fn answer(
             _ => {}
         }
         if !batch && finals.len() == 1 {
-            return json(join(finals, batch));
+            return answer_json(join(finals, batch), StatusCode::OK);
         }
     }
     let Some(calls) = calls.0.take() else { return HttpResponse::Accepted().finish() };
@@ -199,11 +205,6 @@ fn least_level(session: &Session, bridged: &Arc<Bridged>) -> Level {
         Attribution::OneClient => Level::Debug,
         Attribution::Strangers | Attribution::Streams => session.level().unwrap_or(Level::UNASKED),
     }
-}
-
-/// A plain JSON answer.
-fn json(body: Bytes) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").insert_header((header::CACHE_CONTROL, "no-store")).body(body)
 }
 
 fn join(finals: Vec<Bytes>, batch: bool) -> Bytes {

@@ -50,6 +50,10 @@ measure() { # measure SECTION SUITE TARGET: by run-SUITE-suite.sh
     elif [ "$warned" != any ] && [ "$warns" -gt "$warned" ]; then fail "$said $got of $of, but $warns with warnings where $warned are accepted"
     else
       ok "$said $got of $of, $warns warned, $took s"
+      # Every scenario counts; this one has to be among them.
+      case $suite-$revision in server-2025-11-25)
+        grep -qx dns-rebinding-protection "${log%.txt}/scenarios.txt" || fail "$said dns-rebinding-protection was not run";;
+      esac
       [ "$got" -le "$passed" ] || echo "   raise the table: $section, \"$tool $revision\", passed = $got"
     fi
     got=

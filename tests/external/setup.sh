@@ -11,10 +11,11 @@
 #   DIR/tools        the Inspector and mcp-remote
 #   DIR/proxies      the proxy between transports of npm
 #   DIR/oauth        an authorization server, and the TypeScript SDK 1.x for the server it protects
+#   DIR/browser      what drives Debian's Chromium, and the server behind the hub that its pages call
 #   DIR/py           a Python venv with the SDK 2.x and two real stdio servers
 #   DIR/pyproxy      a Python venv with the proxy between transports of PyPI, which wants the SDK 1.x
 set -euo pipefail
-case ${1:-} in -h|--help) sed -n '2,15p' "$0" | sed 's/^# \{0,1\}//'; exit 0;; esac
+case ${1:-} in -h|--help) sed -n '2,16p' "$0" | sed 's/^# \{0,1\}//'; exit 0;; esac
 HERE=$(cd "$(dirname "$0")" && pwd)
 DIR=${1:-${HUBWARD_EXTERNAL_DIR:-$HERE/.cache}}
 mkdir -p "$DIR"; DIR=$(cd "$DIR" && pwd)
@@ -25,6 +26,7 @@ command -v node > /dev/null || missing+=(nodejs)
 command -v npm > /dev/null || missing+=(npm)
 command -v git > /dev/null || missing+=(git)
 command -v curl > /dev/null || missing+=(curl)
+[ -x "${CHROMIUM:-/usr/bin/chromium}" ] || missing+=(chromium)
 command -v python3 > /dev/null && python3 -c 'import venv, ensurepip' 2> /dev/null || missing+=(python3 python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
@@ -67,10 +69,12 @@ npm_part servers @modelcontextprotocol/server-everything@2026.8.31 \
 npm_part tools @modelcontextprotocol/inspector@2.12.0 mcp-remote@0.15.1
 npm_part proxies mcp-proxy@6.7.19
 npm_part oauth oidc-provider@9.13.3 @modelcontextprotocol/sdk@1.32.2 express@5.3.0
+npm_part browser playwright-core@1.65.1
 pip_part py mcp==2.3.0 mcp-server-time==2026.10.19 mcp-server-git==2026.10.19
 pip_part pyproxy mcp-proxy==0.13.0
 
 # Programs with imports live where those resolve.
 cp "$HERE"/conformance/*.mjs "$HERE"/clients/*.mjs "$DIR/js/"
 cp "$HERE"/oauth/*.mjs "$DIR/oauth/"
+cp "$HERE"/browser/*.mjs "$DIR/browser/"
 echo "setup: ready"

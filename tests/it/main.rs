@@ -9,6 +9,7 @@ mod chain;
 mod cli;
 mod config;
 mod connect;
+mod cors;
 mod demo;
 mod drain;
 mod eras;

@@ -24,7 +24,11 @@ pub struct Response {
 impl Raw {
     pub async fn connect(hub: &Hub) -> Raw {
         let authority = hub.base.strip_prefix("http://").unwrap();
-        Raw { socket: TcpStream::connect(authority).await.unwrap(), read: Vec::new() }
+        Raw::of(TcpStream::connect(authority).await.unwrap())
+    }
+
+    pub fn of(socket: TcpStream) -> Raw {
+        Raw { socket, read: Vec::new() }
     }
 
     /// Writes; a peer that has closed already is no error here, but shows in what is read.
