@@ -15,12 +15,13 @@ pub(super) enum Section {
     ClientCredentials,
     User,
     UpstreamTls,
+    Tools,
 }
 
 use Section::*;
 
-const SECTIONS: [Section; 11] =
-    [Root, Hub, Limits, Log, Upstream, Restart, Auth, OAuth, ClientCredentials, User, UpstreamTls];
+const SECTIONS: [Section; 12] =
+    [Root, Hub, Limits, Log, Upstream, Restart, Auth, OAuth, ClientCredentials, User, UpstreamTls, Tools];
 
 impl Section {
     /// What can be written here.
@@ -34,6 +35,7 @@ impl Section {
                 "default",
                 "allowed_hosts",
                 "allowed_origins",
+                "admin_socket",
                 "drain_timeout",
                 "workers",
                 "limits",
@@ -81,6 +83,8 @@ impl Section {
                 "auth",
                 "tls",
                 "proxy",
+                "tools",
+                "pin_tools",
             ],
             Restart => &["max", "period", "backoff_min", "backoff_max"],
             Auth => &["oauth", "client_credentials", "basic", "digest"],
@@ -88,17 +92,18 @@ impl Section {
             ClientCredentials => &["token_url", "client_id", "client_secret", "private_key", "scopes"],
             User => &["username", "password"],
             UpstreamTls => &["ca", "cert", "key", "verify"],
+            Tools => &["allow", "deny"],
         }
     }
 
     /// What has a meaning already, and no code yet.
     pub(super) fn later(self) -> &'static [&'static str] {
         match self {
-            Hub => &["tls", "trusted_proxies", "admin_socket", "auth"],
+            Hub => &["tls", "trusted_proxies", "auth"],
             Limits => &["rate"],
             Log => &["audit"],
             Defaults | Upstream => {
-                &["log_level", "stderr_file", "sandbox", "tools", "pin_tools", "extensions", "allow"]
+                &["log_level", "stderr_file", "sandbox", "extensions", "allow"]
             }
             _ => &[],
         }
@@ -119,6 +124,7 @@ impl Section {
             ClientCredentials => "auth.client_credentials",
             User => "basic or digest",
             UpstreamTls => "an upstream's tls",
+            Tools => "tools",
         }
     }
 }

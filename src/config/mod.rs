@@ -22,6 +22,7 @@ mod name;
 pub mod plan;
 mod remote;
 pub mod report;
+mod tools;
 mod upstream;
 mod value;
 mod watch;
@@ -35,6 +36,7 @@ pub use name::{Name, NameError};
 pub use plan::{Plan, plan};
 pub use remote::{Auth, ClientCredentials, OAuthConfig, RemoteConfig, TlsConfig, Transport};
 pub use report::{Diagnostic, Severity};
+pub use tools::ToolFilter;
 pub use watch::{Watch, WatchError, watch};
 
 /// Everything the daemon was told.
@@ -59,6 +61,9 @@ pub struct HubConfig {
     pub allowed_hosts: Vec<String>,
     /// Browser origins accepted beside the hub's own, as a browser spells them; or exactly `["any"]`.
     pub allowed_origins: Vec<String>,
+    /// The socket for commands; `None`: a default place that is found by the name of the file. A change needs a new
+    /// process.
+    pub admin_socket: Option<PathBuf>,
     /// How long calls may go on after the signal to stop.
     pub drain_timeout: Duration,
     /// Threads that serve; `None` is one per core. A change needs a new process.
@@ -76,6 +81,7 @@ impl Default for HubConfig {
             default: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            admin_socket: None,
             drain_timeout: Duration::from_secs(30),
             workers: None,
             limits: Limits::default(),
@@ -221,6 +227,10 @@ pub struct UpstreamConfig {
     /// `true`: an error tells callers the last lines of stderr too.
     pub expose_errors: bool,
     pub restart: Restart,
+    /// The tools that exist for callers; `None`: all.
+    pub tools: Option<ToolFilter>,
+    /// `true`: a tool whose definition is not the accepted one is withheld.
+    pub pin_tools: bool,
     /// Why it cannot run, when a variable or file it names is missing and that is forgiven (`required = false`, or
     /// the upstream is disabled). Names the variable, never a value. Nobody writes this; it is found.
     pub unavailable: Option<String>,
@@ -250,6 +260,8 @@ impl UpstreamConfig {
             strict_stdout: false,
             expose_errors: false,
             restart: Restart::default(),
+            tools: None,
+            pin_tools: false,
             unavailable: None,
         }
     }

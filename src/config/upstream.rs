@@ -15,6 +15,7 @@ use toml::de::DeTable;
 use super::expand::{Text, is_variable};
 use super::keys::{self, Section};
 use super::remote::{COMMAND_KEYS, REMOTE_KEYS, RemoteFile};
+use super::tools::{TOOL_KEYS, ToolsFile};
 use super::value::{Field, Reader, Zero, set};
 use super::{Era, InheritEnv, Isolation, Restart, Start, UpstreamConfig, lint};
 
@@ -41,6 +42,7 @@ pub(super) struct UpstreamFile {
     expose_errors: Option<bool>,
     restart: RestartFile,
     remote: RemoteFile,
+    tools: ToolsFile,
 }
 
 #[derive(Default, Clone)]
@@ -125,6 +127,7 @@ impl<'a> Reader<'a> {
                 "expose_errors" => file.expose_errors = self.switch(&field),
                 "restart" => file.restart = self.restart(&field),
                 key if REMOTE_KEYS.contains(&key) => self.remote_key(&field, section, &mut file.remote),
+                key if TOOL_KEYS.contains(&key) => self.tool_key(&field, &mut file.tools),
                 _ => self.unknown(&field, section),
             }
         }
@@ -252,6 +255,7 @@ impl<'a> Reader<'a> {
         set(&mut config.overlap, file.overlap);
         set(&mut config.era, file.era);
         set(&mut config.expose_errors, file.expose_errors);
+        file.tools.complete(&mut config);
         config.restart = self.restart_complete(file.restart.clone(), field);
         config
     }
@@ -319,6 +323,7 @@ impl UpstreamFile {
                 span: self.restart.span.or_else(|| defaults.restart.span.clone()),
             },
             remote: self.remote.over(&defaults.remote),
+            tools: self.tools.over(&defaults.tools),
         }
     }
 }
