@@ -102,9 +102,7 @@ impl Section {
             Hub => &["tls", "trusted_proxies", "auth"],
             Limits => &["rate"],
             Log => &["audit"],
-            Defaults | Upstream => {
-                &["log_level", "stderr_file", "sandbox", "extensions", "allow"]
-            }
+            Defaults | Upstream => &["log_level", "stderr_file", "sandbox", "extensions", "allow"],
             _ => &[],
         }
     }

@@ -28,7 +28,7 @@ mod value;
 mod watch;
 
 pub use address::Bind;
-pub use disk::{Loaded, NotFound, Rejected, find, read, resolve};
+pub use disk::{Loaded, NotFound, Rejected, admin_socket, find, identity, read, resolve};
 pub use expand::Text;
 pub use file::parse;
 pub use keys::nearest;

@@ -135,7 +135,12 @@ mod tests {
             yes.iter().for_each(|tool| assert!(filter.admits(tool), "{allow:?} {deny:?} {tool:?}"));
             no.iter().for_each(|tool| assert!(!filter.admits(tool), "{allow:?} {deny:?} {tool:?}"));
         };
-        check(&["*"], &["delete_*"], &["add", "Delete_x", "un_delete_x"], &["delete_", "delete_x", "delete_a/b", "delete_\n"]);
+        check(
+            &["*"],
+            &["delete_*"],
+            &["add", "Delete_x", "un_delete_x"],
+            &["delete_", "delete_x", "delete_a/b", "delete_\n"],
+        );
         check(&["get_*", "add"], &["get_secret"], &["get_", "get_time", "add"], &["get_secret", "added", "", "x.get_"]);
         check(&[], &[], &[], &["", "a"]);
         check(&["{a,b}?", "[x-z]", r"\*"], &[], &["aa", "b1", "y", "*"], &["c1", "xy", "q"]);

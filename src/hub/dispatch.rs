@@ -1,5 +1,7 @@
 //! What each message of a client does: the hub [settles](super::settle) it, or forwards it.
 
+mod time;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -15,6 +17,7 @@ use super::{
     routes::Route,
     session::{Busy, Session, Waiting},
     settle::{notify, settle},
+    tools::policy,
     upstream::Unavailable,
 };
 use crate::{
@@ -42,6 +45,8 @@ pub struct Calls {
     route: Arc<Route>,
     /// Where the client's revision is older than the upstream's.
     crossing: Option<Box<Crossing>>,
+    /// Somebody asks for the tools.
+    lists: bool,
     /// Requests without a final event.
     open: Vec<Message>,
     asked: Vec<u64>,
@@ -55,6 +60,8 @@ pub struct Calls {
 enum Forwarded {
     Sent,
     Cancelled,
+    /// The upstream is not asked.
+    Refused(Bytes),
 }
 
 /// Sends the messages of one body on their way. Answers with the calls whose responses are to come, if any.
@@ -86,6 +93,7 @@ pub async fn dispatch(
         session: session.clone(),
         route: route.clone(),
         crossing: None,
+        lists: requests.iter().any(|request| request.method() == "tools/list"),
         open: requests,
         asked: Vec::new(),
         limit,
@@ -106,6 +114,7 @@ pub async fn dispatch(
                     calls.finish(Some(id));
                     continue;
                 }
+                Ok(Ok(Forwarded::Refused(answer))) => Event::Response(answer),
                 Ok(Err(error)) => Event::Failed { id: id.clone(), error },
                 Err(unavailable) if alone => return Err(unavailable),
                 Err(unavailable) => Event::Response(unavailable_response(id, &unavailable)),
@@ -148,19 +157,31 @@ impl Calls {
             };
             sent = self.send(message, &bridged, to).await;
         }
-        Ok(sent.map(|reply| {
+        Ok(sent.map(|reply| match reply {
+            Err(answer) => Forwarded::Refused(answer),
             // Dropped, the reply tells the process, in case it was cancelled in between.
-            if self.was_cancelled(id) {
-                return Forwarded::Cancelled;
+            Ok(_) if self.was_cancelled(id) => Forwarded::Cancelled,
+            Ok(reply) => {
+                self.replies.push(reply);
+                Forwarded::Sent
             }
-            self.replies.push(reply);
-            Forwarded::Sent
         }))
     }
 
-    async fn send(&self, message: &Message, bridged: &Bridged, to: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
+    /// Sends a request to the upstream, or answers in its place.
+    async fn send(
+        &self,
+        message: &Message,
+        bridged: &Arc<Bridged>,
+        to: &mpsc::Sender<Event>,
+    ) -> Result<Result<Reply, Bytes>, CallError> {
+        if self.route.config.pin_tools
+            && let Err(answer) = policy::vet(&self.route, bridged, message).await
+        {
+            return Ok(Err(answer));
+        }
         let (other, caller) = crossing::request(&self.session, message, bridged)?;
-        bridged.connection.call(other.as_ref().unwrap_or(message), caller, to).await
+        bridged.connection.call(other.as_ref().unwrap_or(message), caller, to).await.map(Ok)
     }
 
     /// The connection of these calls; none where the client cancels the request before there is one.
@@ -273,7 +294,13 @@ impl Calls {
 
     /// The event as its client is to see it; none where something else comes first.
     fn across(&mut self, event: Event) -> Option<Event> {
-        let Event::Response(bytes) = event else { return Some(event) };
+        let Event::Response(mut bytes) = event else { return Some(event) };
+        if self.lists
+            && let Some(request) = request_of(&self.open, response_id(&self.open, &bytes).as_ref())
+            && request.method() == "tools/list"
+        {
+            bytes = policy::listed(&self.route, self.session.key, request, bytes);
+        }
         let (Some(crossing), Some(seat)) = (&mut self.crossing, &self.seat) else {
             return Some(Event::Response(bytes));
         };
@@ -326,56 +353,16 @@ impl Calls {
         event
     }
 
-    /// How long the client may take to answer a question.
-    pub fn answer_timeout(&self) -> Duration {
-        self.route.serving.engine.limits.load().answer_timeout
-    }
-
-    /// Gives the call more time: its client was asked something.
-    fn extend(&mut self) {
-        let until = Instant::now() + self.answer_timeout() + self.limit;
-        self.deadline = self.deadline.max(until);
-        self.last_deadline = self.last_deadline.max(until);
-    }
-
     /// Lets go of the upstream: all is answered.
     pub fn release(&mut self) {
         self.replies.clear();
         self.stand();
     }
 
-    /// Starts the call's time again: its client has answered.
-    pub fn renew(&mut self) {
-        self.deadline = Instant::now() + self.limit;
-        self.last_deadline = self.last_deadline.max(self.deadline);
-    }
-
     fn finish(&mut self, id: Option<&Id>) {
         if let Some(at) = self.open.iter().position(|open| open.id() == id) {
             self.open.swap_remove(at);
         }
-    }
-
-    /// Whoever still reads hears why there is no answer.
-    fn session_ended(&mut self) -> Option<Event> {
-        let id = self.open.pop()?.id().cloned()?;
-        self.route.serving.count_error();
-        let name: Arc<str> = self.route.name.as_str().into();
-        Some(Event::Failed { id, error: CallError::Ended { name, why: self.session.why() } })
-    }
-
-    fn time_out(&mut self) -> Option<Event> {
-        let id = self.open.pop()?.id().cloned()?;
-        self.route.serving.count_error();
-        let name: Arc<str> = self.route.name.as_str().into();
-        if self.open.is_empty() {
-            self.replies.drain(..).for_each(|reply| reply.cancel("the call took longer than request_timeout"));
-        }
-        if let Some(bridged) = self.bridged() {
-            bridged.connection.suspect();
-        }
-        let limit = if self.deadline < self.last_deadline { self.limit } else { self.limit * RENEWALS_MAX };
-        Some(Event::Failed { id, error: CallError::Timeout { name, limit } })
     }
 }
 
