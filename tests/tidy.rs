@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Who may import what of ours.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("wire", &[]),
     ("config", &[]),
     ("shutdown", &[]),
@@ -20,8 +20,9 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("bridge", &["wire", "link"]),
     ("hub", &["wire", "config", "auth", "link", "bridge"]),
     ("server", &["wire", "config", "link", "bridge", "hub"]),
-    ("run", &["auth", "config", "link", "hub", "server", "shutdown"]),
-    ("cli", &["wire", "config", "auth", "link", "bridge", "hub", "server", "observe", "run", "shutdown"]),
+    ("admin", &["wire", "config", "hub"]),
+    ("run", &["admin", "auth", "config", "link", "hub", "server", "shutdown"]),
+    ("cli", &["admin", "wire", "config", "auth", "link", "bridge", "hub", "server", "observe", "run", "shutdown"]),
 ];
 
 /// Words that stand in some places only. A place that ends with `/` is a folder.

@@ -72,6 +72,8 @@ impl Hub {
     /// Starts any command that prints the URLs of a hub. hub.toml is expected in the folder.
     pub fn run(folder: tempfile::TempDir, mut command: Command) -> Hub {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Its admin socket goes with the folder.
+        command.env("XDG_RUNTIME_DIR", folder.path());
         let mut process = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, kept) = (process.stderr.take().unwrap(), log.clone());
