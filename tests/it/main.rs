@@ -1,5 +1,6 @@
 //! The behaviour of hubward, seen from outside: one binary, one file per behaviour.
 
+mod admin_socket;
 mod audience;
 mod bodies;
 mod cancel;
@@ -31,6 +32,8 @@ mod modern_to_modern;
 mod oauth;
 mod oneshot;
 mod peer;
+mod pins;
+mod policy;
 mod process;
 mod raw;
 mod reload;
