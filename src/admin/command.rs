@@ -61,7 +61,7 @@ async fn accept(desk: &Desk, upstream: &str, answer: &mut Answer) -> Result<(), 
     }
     let changed: Vec<_> = changed.into_iter().map(|(name, fields)| json!({ "name": name, "fields": fields })).collect();
     let line = json!({
-        "upstream": upstream, "hash": offered.hash(), "tools": offered.len(),
+        "upstream": upstream, "hash": offered.hash(), "tools": offered.count(),
         "added": added, "removed": removed, "changed": changed,
     });
     answer.say(&line).await;

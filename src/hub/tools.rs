@@ -286,7 +286,7 @@ impl Tools {
         match **self.accepted.load() {
             Accepted::Nothing => {
                 self.keep(tools).await?;
-                tracing::info!(upstream = %self.name, hash = tools.hash(), count = tools.len(), "its tools are accepted, as the first that were seen");
+                tracing::info!(upstream = %self.name, hash = tools.hash(), count = tools.count(), "its tools are accepted, as the first that were seen");
                 Ok(())
             }
             _ => Ok(()),
@@ -302,7 +302,7 @@ impl Tools {
             Accepted::Nothing | Accepted::Unreadable(_) => Definitions::default().difference_to(tools),
         };
         self.keep(tools).await?;
-        tracing::info!(upstream = %self.name, hash = tools.hash(), count = tools.len(), "its tools were accepted");
+        tracing::info!(upstream = %self.name, hash = tools.hash(), count = tools.count(), "its tools were accepted");
         Ok(difference)
     }
 
@@ -353,7 +353,7 @@ impl Tools {
             _ => None,
         };
         ToolsStatus {
-            count: known.tools.as_ref().map(|tools| tools.len()),
+            count: known.tools.as_ref().map(|tools| tools.count()),
             hash: known.tools.as_ref().map(|_| known.hash.clone()),
             since: known.since,
             changed: known.changed.names().map(|(name, what)| (name.clone(), what)).collect(),

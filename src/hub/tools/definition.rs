@@ -72,7 +72,7 @@ impl Definitions {
         self.0.iter()
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 
