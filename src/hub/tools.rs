@@ -209,16 +209,19 @@ impl Tools {
         Some(pages)
     }
 
-    /// A complete list was seen.
-    fn learn(&self, tools: Arc<Definitions>) {
+    /// A complete list was seen. Answers whether it is another than the last one, and so makes stale what was read.
+    fn learn(&self, tools: Arc<Definitions>) -> bool {
         let hash = tools.hash();
         let mut known = self.known();
         if known.hash == hash {
-            return;
+            return false;
         }
         known.bytes = None;
         known.since = Some(SystemTime::now());
-        if let Some(before) = known.tools.replace(tools.clone()) {
+        let before = known.tools.replace(tools.clone());
+        let changed = before.is_some();
+        if let Some(before) = before {
+            self.epoch.fetch_add(1, Ordering::SeqCst);
             known.changed = before.difference_to(&tools);
             known.changes += 1;
             let names: Vec<String> =
@@ -238,6 +241,7 @@ impl Tools {
         if known.recent.len() > RECENT_MAX {
             known.recent.pop_front();
         }
+        changed
     }
 
     /// What this connection offers, as it was a while ago at most.
@@ -258,7 +262,8 @@ impl Tools {
         let (read, epoch) = (Instant::now(), self.epoch.load(Ordering::SeqCst));
         let pages = tokio::time::timeout(READ_WAIT_MAX, pages(bridged)).await.ok()??;
         let tools = Arc::new(pages.definitions()?);
-        self.learn(tools.clone());
+        // Its own step is none that came in between.
+        let epoch = epoch + u64::from(self.learn(tools.clone()));
         checked.offered.store(Some(Arc::new(Offered { read, epoch, tools: tools.clone() })));
         Some(tools)
     }
