@@ -17,8 +17,9 @@
 //!
 //! ```text
 //! main → cli → run → server → hub → bridge → link → auth → wire
+//!                ├─ admin  → hub
 //!                └─ shutdown
-//! config: known by cli, run, server, hub, observe       knows nobody
+//! config: known by cli, run, server, admin, hub, observe knows nobody
 //! auth: known by cli, run, hub, link                    knows nobody of these
 //! observe: known by cli                                 knows config
 //! ```
@@ -32,6 +33,7 @@
 //! | [`bridge`] | what every caller sees of every upstream, whatever its era and the client's: its table of the four ways |
 //! | [`hub`] | who lives, who restarts, who is published, who shares a process |
 //! | [`server`] | the HTTP front: guards, the two faces, streams, and errors turned into statuses |
+//! | [`admin`] | the way for commands to the running hub: a unix socket, one command each connection |
 //! | [`run`] | a hub from its listeners to its last process; [`shutdown`] turns signals into one token |
 //! | [`cli`] | one file per command: flags, one library call, print. [`cli::ask`] is the one-shot client: a link, a greeting, one question, without a hub |
 //! | [`observe`] | the log |
@@ -71,7 +73,7 @@
 //! Two. More would be ceremony.
 //!
 //! [`Hub`](hub::Hub), one, on the main thread: owns the current [`Config`], the upstreams, and the writing end of the
-//! route table. It obeys [`Reload`](hub::Reload) (the watcher, SIGHUP), [`Apply`](hub::Apply) (the first start, an
+//! route table. It obeys [`Reload`](hub::Reload) (the watcher, SIGHUP, the admin socket), [`Apply`](hub::Apply) (the first start, an
 //! embedding program) and [`Drain`](hub::Drain), and hears [`Proved`](hub::upstream::Proved) from an upstream whose
 //! new definition works or does not, and [`Ended`](hub::tether::Ended) from a tether whose actor is gone.
 //!
@@ -107,8 +109,8 @@
 //! 5. [`wire::message`]: the body, read up to the limit and within its deadline, becomes a [`Message`]: validated
 //!    JSON, the bytes kept, the positions of the few members we look at.
 //! 6. [`hub::session`]: the header names a session of this mount; `initialize` makes one.
-//! 7. [`hub::dispatch`]: some things the hub settles itself (`ping`, shared subscriptions and log levels), all else is
-//!    forwarded as it came.
+//! 7. [`hub::dispatch`]: some things the hub settles itself (`ping`, shared subscriptions and log levels, calls of tools
+//!    that [`hub::tools`] does not let through), all else is forwarded as it came.
 //! 8. [`hub::isolation`]: which connection. The session's own, one leased from the pool, or the shared one. None? Then
 //!    the one slow path: `Connect`, to the actor.
 //! 9. [`link::connection`]: take the next id, put it into the pending table, splice it into the bytes, queue them. A
@@ -130,7 +132,8 @@
 //!
 //! # The path of a reload
 //!
-//! 1. Something stirs in the folder of the file, or of what it links to; or SIGHUP. Both become `Reload`.
+//! 1. Something stirs in the folder of the file, or of what it links to; or SIGHUP, or `hubward reload`.
+//!    All become `Reload`.
 //! 2. [`config::read`]: the text becomes a [`Config`], or a drawn report and nothing else: everything runs on as it was.
 //! 3. [`mod@config::plan`]: two Configs become a [`Plan`](config::Plan). A key that needs a new process (`bind`,
 //!    `workers`, `connections_max`) refuses the *whole* plan by name. What changes in place and what replaces a
@@ -182,6 +185,7 @@
 //! - A rule that a machine can check is checked, by `tests/tidy.rs`, `clippy.toml` or `deny.toml`.
 
 pub mod access;
+pub mod admin;
 pub mod auth;
 pub mod bridge;
 pub mod cli;

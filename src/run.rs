@@ -10,7 +10,10 @@ use std::{
 
 use actix_web::dev::ServerHandle;
 
+#[cfg(unix)]
+use crate::admin::{Admin, place, socket::Socket};
 use crate::{
+    admin::SocketError,
     auth::Credentials,
     config::{Bind, Config, Name},
     hub::{Apply, Drain, House, Hub, HubAddress, ReloadError, Source},
@@ -34,6 +37,8 @@ pub enum StartError {
     Exposed(Bind),
     #[error("cannot serve: {0}")]
     Serve(#[from] io::Error),
+    #[error("{0}; another place can be named as admin_socket in [hub]")]
+    Admin(#[from] SocketError),
     #[error(transparent)]
     Config(#[from] ReloadError),
 }
@@ -46,6 +51,9 @@ pub struct Running {
     front: Arc<Front>,
     server: ServerHandle,
     keeper: Option<Keeper>,
+    /// Ends with the hub, and the socket with it.
+    #[cfg(unix)]
+    admin: Option<Admin>,
 }
 
 /// Runs a future on an actix System of its own, on this thread.
@@ -100,7 +108,15 @@ impl Running {
         if let Err(error) = &keeper {
             tracing::warn!("no keeper: should the hub be killed, grandchildren may be left: {error}");
         }
-        Running::serve(config, hash, source, listeners, keeper.ok()).await
+        #[cfg(unix)]
+        let socket = admin_socket(&config, source.as_ref())?;
+        let running = Running::serve(config, hash, source, listeners, keeper.ok()).await?;
+        #[cfg(unix)]
+        let running = Running {
+            admin: socket.map(|socket| Admin::serve(socket, running.house.clone(), running.hub.clone())),
+            ..running
+        };
+        Ok(running)
     }
 
     /// Serves on listeners that are bound already.
@@ -122,7 +138,16 @@ impl Running {
         actix_web::rt::spawn(server);
         let hub = Hub::start(house.clone(), config.clone(), hash, source);
         hub.send(Apply(config)).await.unwrap_or(Err(ReloadError::Draining))?;
-        Ok(Running { house, hub, addresses, front, server: handle, keeper })
+        Ok(Running {
+            house,
+            hub,
+            addresses,
+            front,
+            server: handle,
+            keeper,
+            #[cfg(unix)]
+            admin: None,
+        })
     }
 
     /// Serves until told to stop, then finishes what is under way, up to the deadline.
@@ -138,6 +163,8 @@ impl Running {
         self.server.stop(false).await;
         // Its last lines are written when nobody holds it any more.
         self.house.engine.audit.store(None);
+        #[cfg(unix)]
+        drop(self.admin);
         // Last: it would take what still runs for left behind.
         drop(self.keeper);
     }
@@ -151,6 +178,18 @@ impl Running {
         let _ = self.hub.send(Drain::Until(deadline)).await;
         self.front.flushed().await;
     }
+}
+
+/// The socket for commands. It is for hubs of a file; only one that is named there has to open.
+#[cfg(unix)]
+fn admin_socket(config: &Config, source: Option<&Source>) -> Result<Option<Socket>, SocketError> {
+    if let Some(path) = &config.hub.admin_socket {
+        return Socket::open(path).map(Some);
+    }
+    let Some(source) = source else { return Ok(None) };
+    Ok(Socket::open(&place::default(&source.path))
+        .inspect_err(|error| tracing::warn!("{error}; `hubward reload` and the like do not reach this hub"))
+        .ok())
 }
 
 /// Serves one upstream of a configuration, which is asked with these credentials, to whoever is at the other end of a link, and listens nowhere. Ends with the

@@ -15,12 +15,13 @@ const README: &str = include_str!("../README.md");
 const NOBODYS: &str = "qqqqqq";
 
 /// The tables with keys: how the README calls one of them, and a file with a line in it.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 6] = [
     ("hub.", "[hub]\nLINE"),
     ("hub.limits.", "[hub.limits]\nLINE"),
     ("hub.log.", "[hub.log]\nLINE"),
     ("", "[upstreams.x]\nLINE\ncommand = 'x'"),
     ("restart.", "[upstreams.x]\ncommand = 'x'\nrestart.LINE"),
+    ("tools.", "[upstreams.x]\ncommand = 'x'\ntools.LINE"),
 ];
 
 fn read(text: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
@@ -78,7 +79,10 @@ fn the_defaults_are_the_defaults() {
         let folder = Path::new("/somewhere");
         let with = |line: &str| parse(&file.replace("LINE", line), folder, &|_| None);
         // The prefix of an inline key has to go with its line.
-        let plain = parse(&file.replace("restart.LINE", "").replace("LINE", ""), folder, &|_| None).unwrap().0;
+        let plain =
+            parse(&file.replace("restart.LINE", "").replace("tools.LINE", "").replace("LINE", ""), folder, &|_| None)
+                .unwrap()
+                .0;
         let line = format!("{} = {value}", key.strip_prefix(name).unwrap());
         let written = with(&line).unwrap_or_else(|errors| panic!("{line}: {errors:?}")).0;
         assert_eq!(written, plain, "{key} = {value}");
@@ -147,7 +151,9 @@ fn the_first_steps_work() {
     if ["curl", "bash"].iter().any(|tool| Command::new(tool).arg("--version").output().is_err()) {
         return;
     }
+    let folder = tempfile::tempdir().unwrap();
     let mut hub = Command::new(env!("CARGO_BIN_EXE_hubward"))
+        .env("XDG_RUNTIME_DIR", folder.path())
         .args(["serve", "--bind", "127.0.0.1:0", "-c", concat!(env!("CARGO_MANIFEST_DIR"), "/hub.toml")])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -157,7 +163,6 @@ fn the_first_steps_work() {
     let url = lines.next().unwrap().unwrap();
     let authority = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).unwrap();
     let example = *blocks("bash").iter().find(|block| block.contains("tools/call")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
     let script = example.replace("127.0.0.1:8808", authority);
     let told = Command::new("bash").args(["-ec", &script]).current_dir(&folder).output();
     hub.kill().unwrap();

@@ -21,8 +21,9 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("bridge", &["wire", "link"]),
     ("hub", &["wire", "config", "observe", "auth", "access", "link", "bridge"]),
     ("server", &["wire", "config", "observe", "access", "link", "bridge", "hub"]),
-    ("run", &["auth", "config", "link", "hub", "server", "shutdown"]),
-    ("cli", &["wire", "config", "auth", "link", "bridge", "hub", "server", "observe", "run", "shutdown"]),
+    ("admin", &["wire", "config", "hub"]),
+    ("run", &["admin", "auth", "config", "link", "hub", "server", "shutdown"]),
+    ("cli", &["admin", "wire", "config", "auth", "link", "bridge", "hub", "server", "observe", "run", "shutdown"]),
 ];
 
 /// Words that stand in some places only. A place that ends with `/` is a folder.

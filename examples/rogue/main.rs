@@ -105,6 +105,13 @@ fn handle(server: &Arc<Server>, message: &Value) {
             server.send(&json!({"jsonrpc": "2.0", "id": id, "result": {"task": task}}));
         }
         (Some("tools/call"), Some(id)) => tools::run(Call::new(server, id, params), params),
+        (Some("tools/list"), Some(id)) if server.options.tools.is_some() => {
+            // The cursor is the number of the line.
+            let at = params["cursor"].as_str().and_then(|at| at.parse().ok()).unwrap_or(0);
+            let pages = server.options.tools.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+            let page = pages.as_deref().and_then(|pages| pages.lines().nth(at)).unwrap_or(r#"{"tools":[]}"#);
+            server.line(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{page}}}"#).as_bytes());
+        }
         (Some(method), Some(id)) => {
             let answer = match request(server, method, params) {
                 Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),

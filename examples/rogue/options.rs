@@ -37,6 +37,9 @@ pub struct Options {
     pub capabilities: Option<Value>,
     /// `--protocol VERSION`: at `initialize`, whatever was asked for.
     pub protocol: Option<String>,
+    /// `--tools FILE`: its lines are the pages of `tools/list`, each a result as it is sent. What it names and we do not
+    /// have answers with its name.
+    pub tools: Option<PathBuf>,
     /// `--instructions TEXT`: at `initialize`.
     pub instructions: Option<String>,
 }
@@ -68,6 +71,7 @@ impl Options {
                     options.capabilities = Some(serde_json::from_str(&value).map_err(|error| error.to_string())?);
                 }
                 "--protocol" => options.protocol = Some(value()?),
+                "--tools" => options.tools = Some(value()?.into()),
                 "--instructions" => options.instructions = Some(value()?),
                 SIGTERM_IGNORED => {}
                 _ => return Err(format!("no flag {flag:?} here")),

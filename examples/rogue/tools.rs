@@ -106,6 +106,7 @@ pub fn run(call: Call, params: &Value) {
     let added = call.server.memory().added.iter().any(|added| added == name);
     match TOOLS.iter().find(|tool| tool.0 == name) {
         Some((.., deed)) => deed(call),
+        None if call.server.options.tools.is_some() => call.answer(name),
         None if added => call.answer(call.text("text")),
         None => call.fail(-32602, &format!("no tool {name:?} here")),
     }

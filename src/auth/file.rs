@@ -7,10 +7,10 @@ use std::{
 };
 
 /// The largest file that is read.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const BYTES_MAX: u64 = 1 << 20;
 
 /// The folder of a file, for its owner only.
-pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     let Some(folder) = path.parent() else { return Ok(()) };
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -20,17 +20,17 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Files that only their owner may read.
-pub(super) fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+pub(crate) fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options
 }
 
 /// Reads a file; where others could, they no longer can.
-pub(super) fn read(path: &Path) -> io::Result<String> {
+pub(crate) fn read(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
     let known = file.metadata()?;
-    if known.len() > FILE_BYTES_MAX {
+    if known.len() > BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too large"));
     }
     #[cfg(unix)]
@@ -42,7 +42,7 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
 }
 
 /// Writes a file aside and puts it into its place, so that nobody ever reads half of it.
-pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     make_folder(path)?;
     let mut random = [0; 8];
     let _ = aws_lc_rs::rand::fill(&mut random);

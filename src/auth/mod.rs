@@ -4,7 +4,7 @@
 //! of the link's.
 
 pub mod challenge;
-mod file;
+pub(crate) mod file;
 #[cfg(feature = "keyring")]
 mod keyring;
 pub mod oauth;

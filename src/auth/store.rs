@@ -58,14 +58,7 @@ impl Store {
     /// `~/.local/state/hubward`.
     #[must_use]
     pub fn usual() -> Store {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        // systemd may name several, with colons between.
-        let given = variable("STATE_DIRECTORY")
-            .and_then(|value| value.to_str().and_then(|all| all.split(':').next()).map(PathBuf::from));
-        let state = given
-            .or_else(|| variable("XDG_STATE_HOME").map(|folder| folder.join("hubward")))
-            .or_else(|| std::env::home_dir().map(|home| home.join(".local/state/hubward")));
-        Store { folder: state.map(|folder| folder.join("credentials")) }
+        Store { folder: state_folder().map(|folder| folder.join("credentials")) }
     }
 
     /// What is kept for a server. `parts` tell apart what must not be mixed: the URL, the resource, the client, the
@@ -84,6 +77,19 @@ impl Store {
         let path = self.folder.as_ref().map(|folder| folder.join(format!("{host}-{hash}.json")));
         Entry { path, server: server.to_owned(), held: Arc::default() }
     }
+}
+
+/// Where this user's hub keeps what it has to find again: `$STATE_DIRECTORY`, `$XDG_STATE_HOME/hubward` or
+/// `~/.local/state/hubward`.
+#[must_use]
+pub fn state_folder() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // systemd may name several, with colons between.
+    let given = variable("STATE_DIRECTORY")
+        .and_then(|value| value.to_str().and_then(|all| all.split(':').next()).map(PathBuf::from));
+    given
+        .or_else(|| variable("XDG_STATE_HOME").map(|folder| folder.join("hubward")))
+        .or_else(|| std::env::home_dir().map(|home| home.join(".local/state/hubward")))
 }
 
 /// What is kept for one server.

@@ -1,5 +1,6 @@
 //! The commands: flags, one library call, an exit code.
 
+pub mod accept;
 pub mod ask;
 pub mod auth;
 pub mod check;
@@ -8,6 +9,8 @@ pub mod demo;
 pub mod init;
 pub mod keeper;
 pub mod proxy;
+pub mod reload;
+pub mod running;
 pub mod serve;
 pub mod token;
 pub mod version;
@@ -95,6 +98,10 @@ enum Command {
     Auth(Box<auth::Args>),
     /// The tokens of those who call the hub: make, list, revoke
     Token(token::Args),
+    /// Let the running hub read its file again, and say what came of it
+    Reload(reload::Args),
+    /// Take the tools of an upstream, as they are now, for the right ones (pin_tools)
+    Accept(accept::Args),
     /// List the tools of a server: what they do, and what they take
     #[command(override_usage = usage("tools", ""))]
     Tools(ask::ServerArgs),
@@ -178,6 +185,8 @@ pub fn main() -> u8 {
         Command::Connect(args) => connect::run(*args, &globals),
         Command::Auth(args) => auth::run(*args, &globals),
         Command::Token(args) => token::run(args, &globals),
+        Command::Reload(args) => reload::run(args, &globals),
+        Command::Accept(args) => accept::run(args, &globals),
         Command::Tools(args) => ask::of_server(args, ask::Wish::Tools, &globals),
         Command::Resources(args) => ask::of_server(args, ask::Wish::Resources, &globals),
         Command::Prompts(args) => ask::of_server(args, ask::Wish::Prompts, &globals),

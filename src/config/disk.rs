@@ -93,6 +93,25 @@ pub fn read(path: &Path) -> Result<Loaded, Rejected> {
     }
 }
 
+/// What a file is known by to whatever is kept beside it: the folder without links, and its own name. The file itself
+/// may be a link that leads elsewhere after each change.
+pub fn identity(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folder = absolute.parent().and_then(|folder| folder.canonicalize().ok());
+    match (folder, absolute.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => absolute,
+    }
+}
+
+/// The admin socket that a file names, whatever is wrong with the rest of it.
+pub fn admin_socket(path: &Path) -> Option<PathBuf> {
+    let text = String::from_utf8(contents(path, FILE_BYTES_MAX).ok()?).ok()?;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let env = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
+    super::file::admin_socket(&text, absolute.parent().unwrap_or(Path::new("/")), &env)
+}
+
 /// Follows the references of a value that stands in no file: a flag's. Paths are relative to the current directory.
 pub fn resolve(raw: &str) -> Result<Text, String> {
     let env = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());

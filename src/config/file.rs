@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
@@ -34,6 +34,16 @@ pub fn parse(
     let config = if whole { reader.root(root.get_ref()) } else { Config::default() };
     let list = reader.found.finish(text);
     if list.iter().any(|d| d.severity == Severity::Error) { Err(list) } else { Ok((config, list)) }
+}
+
+/// The admin socket that a text names, whatever is wrong with the rest of it.
+pub(super) fn admin_socket(text: &str, folder: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let (root, _) = DeTable::parse_recoverable(text);
+    let mut reader = Reader { folder, env, found: Findings::default(), excused: None, forgivable: false };
+    let (key, value) = root.get_ref().get_key_value("hub")?;
+    let mut hub = HubConfig::default();
+    reader.hub(&Field::new("", key, value), &mut hub);
+    hub.admin_socket
 }
 
 const DUPLICATE: &str = "duplicate key";

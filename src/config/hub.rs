@@ -1,6 +1,7 @@
 //! What is written in `[hub]`, `[hub.limits]` and `[hub.log]`.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -28,6 +29,7 @@ impl<'a> Reader<'a> {
                 "allowed_origins" => set(&mut hub.allowed_origins, self.origins(&field)),
                 "auth" => self.access(&field, &mut hub.access),
                 "trusted_proxies" => set(&mut hub.trusted_proxies, self.networks(&field)),
+                "admin_socket" => hub.admin_socket = self.place(&field),
                 "drain_timeout" => {
                     set(&mut hub.drain_timeout, self.duration(&field, Zero::Refused, seconds(0)..=seconds(3600)));
                 }
@@ -175,6 +177,16 @@ impl<'a> Reader<'a> {
             .warning(any.span.clone(), "every web page open on this machine may use every upstream")
             .help("name the origins instead, such as \"http://localhost:3000\"");
         Some(vec!["any".into()])
+    }
+
+    /// A path, relative to the file.
+    fn place(&mut self, field: &Field<'a>) -> Option<PathBuf> {
+        let text = self.text(field)?;
+        if text.expose().is_empty() {
+            self.bad(field, "a path is needed").help("remove the key for the default place");
+            return None;
+        }
+        Some(self.folder.join(text.expose()).components().collect())
     }
 
     /// A string with a grammar.

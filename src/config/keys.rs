@@ -21,11 +21,12 @@ pub(super) enum Section {
     ClientCredentials,
     User,
     UpstreamTls,
+    Tools,
 }
 
 use Section::*;
 
-const SECTIONS: [Section; 17] = [
+const SECTIONS: [Section; 18] = [
     Root,
     Hub,
     Access,
@@ -43,6 +44,7 @@ const SECTIONS: [Section; 17] = [
     ClientCredentials,
     User,
     UpstreamTls,
+    Tools,
 ];
 
 impl Section {
@@ -59,6 +61,7 @@ impl Section {
                 "allowed_origins",
                 "auth",
                 "trusted_proxies",
+                "admin_socket",
                 "drain_timeout",
                 "workers",
                 "limits",
@@ -117,6 +120,8 @@ impl Section {
                 "auth",
                 "tls",
                 "proxy",
+                "tools",
+                "pin_tools",
             ],
             Restart => &["max", "period", "backoff_min", "backoff_max"],
             Auth => &["oauth", "client_credentials", "basic", "digest"],
@@ -124,14 +129,15 @@ impl Section {
             ClientCredentials => &["token_url", "client_id", "client_secret", "private_key", "scopes"],
             User => &["username", "password"],
             UpstreamTls => &["ca", "cert", "key", "verify"],
+            Tools => &["allow", "deny"],
         }
     }
 
     /// What has a meaning already, and no code yet.
     pub(super) fn later(self) -> &'static [&'static str] {
         match self {
-            Hub => &["tls", "admin_socket"],
-            Defaults | Upstream => &["log_level", "stderr_file", "sandbox", "tools", "pin_tools", "extensions"],
+            Hub => &["tls"],
+            Defaults | Upstream => &["log_level", "stderr_file", "sandbox", "extensions"],
             _ => &[],
         }
     }
@@ -157,6 +163,7 @@ impl Section {
             ClientCredentials => "auth.client_credentials",
             User => "basic or digest",
             UpstreamTls => "an upstream's tls",
+            Tools => "tools",
         }
     }
 }

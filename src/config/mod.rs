@@ -26,13 +26,14 @@ pub mod plan;
 mod remote;
 pub mod report;
 mod restart;
+mod tools;
 mod upstream;
 mod value;
 mod watch;
 
 pub use access::{AccessConfig, ForwardConfig, Grant, JwtConfig, Network, TokenConfig, hash, token_name};
 pub use address::Bind;
-pub use disk::{Loaded, NotFound, Rejected, find, read, resolve, text};
+pub use disk::{Loaded, NotFound, Rejected, admin_socket, find, identity, read, resolve, text};
 pub use edit::{EditError, add_token, remove_token, replace};
 pub use expand::Text;
 pub use file::parse;
@@ -41,6 +42,7 @@ pub use name::{Name, NameError};
 pub use plan::{Plan, plan};
 pub use remote::{Auth, ClientCredentials, OAuthConfig, RemoteConfig, TlsConfig, Transport};
 pub use report::{Diagnostic, Severity};
+pub use tools::ToolFilter;
 pub use watch::{Watch, WatchError, watch};
 
 /// Everything the daemon was told.
@@ -69,6 +71,9 @@ pub struct HubConfig {
     pub access: AccessConfig,
     /// Peers whose `Forwarded` and `X-Forwarded-For` are believed.
     pub trusted_proxies: Vec<Network>,
+    /// The socket for commands; `None`: a default place that is found by the name of the file. A change needs a new
+    /// process.
+    pub admin_socket: Option<PathBuf>,
     /// How long calls may go on after the signal to stop.
     pub drain_timeout: Duration,
     /// Threads that serve; `None` is one per core. A change needs a new process.
@@ -88,6 +93,7 @@ impl Default for HubConfig {
             allowed_origins: Vec::new(),
             access: AccessConfig::default(),
             trusted_proxies: Vec::new(),
+            admin_socket: None,
             drain_timeout: Duration::from_secs(30),
             workers: None,
             limits: Limits::default(),
@@ -292,6 +298,10 @@ pub struct UpstreamConfig {
     pub restart: Restart,
     /// Who may use it, of those who are in the hub.
     pub allow: Vec<Grant>,
+    /// The tools that exist for callers; `None`: all.
+    pub tools: Option<ToolFilter>,
+    /// `true`: a tool whose definition is not the accepted one is withheld.
+    pub pin_tools: bool,
     /// Why it cannot run, when a variable or file it names is missing and that is forgiven (`required = false`, or
     /// the upstream is disabled). Names the variable, never a value. Nobody writes this; it is found.
     pub unavailable: Option<String>,
@@ -322,6 +332,8 @@ impl UpstreamConfig {
             expose_errors: false,
             restart: Restart::default(),
             allow: vec![Grant::All],
+            tools: None,
+            pin_tools: false,
             unavailable: None,
         }
     }

@@ -91,6 +91,7 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
         allowed_origins,
         access,
         trusted_proxies,
+        admin_socket,
         drain_timeout,
         workers,
         limits,
@@ -100,6 +101,7 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
     let fixed = [
         ("hub.bind", *bind != old.bind),
         ("hub.workers", *workers != old.workers),
+        ("hub.admin_socket", *admin_socket != old.admin_socket),
         ("hub.limits.connections_max", limits.connections_max != old.limits.connections_max),
     ];
     let live = *public_url != old.public_url
@@ -149,6 +151,8 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
         expose_errors,
         restart,
         allow,
+        tools,
+        pin_tools,
         unavailable,
     } = new;
     // What a process is made of, or how its pipes are read. Switching an upstream on or off is the same deed: one side
@@ -176,7 +180,9 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
         || *overlap != old.overlap
         || *expose_errors != old.expose_errors
         || *restart != old.restart
-        || *allow != old.allow;
+        || *allow != old.allow
+        || *tools != old.tools
+        || *pin_tools != old.pin_tools;
     match (process, policy) {
         // There is no process to replace, before or after.
         (true, _) if !enabled && !old.enabled => Change::InPlace,
@@ -210,7 +216,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{Auth, Bind, Era, InheritEnv, Isolation, OAuthConfig, Start, Text, Transport};
+    use super::super::{Auth, Bind, Era, InheritEnv, Isolation, OAuthConfig, Start, Text, ToolFilter, Transport};
     use super::*;
 
     fn time() -> UpstreamConfig {
@@ -247,6 +253,8 @@ mod tests {
         check(Change::InPlace, |u| u.overlap = false);
         check(Change::InPlace, |u| u.expose_errors = true);
         check(Change::InPlace, |u| u.restart.max = 1);
+        check(Change::InPlace, |u| u.tools = ToolFilter::new(&["*"], &["a"]));
+        check(Change::InPlace, |u| u.pin_tools = true);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::expand::{Text, is_variable};
 use super::keys::{self, Section};
 use super::remote::{COMMAND_KEYS, REMOTE_KEYS, RemoteFile};
 use super::restart::RestartFile;
+use super::tools::{TOOL_KEYS, ToolsFile};
 use super::value::{Field, Reader, Zero, set};
 use super::{Era, Grant, InheritEnv, Isolation, Start, UpstreamConfig, lint};
 
@@ -42,6 +43,7 @@ pub(super) struct UpstreamFile {
     restart: RestartFile,
     allow: Option<Vec<Grant>>,
     remote: RemoteFile,
+    tools: ToolsFile,
 }
 
 const MOMENT: Duration = Duration::from_millis(100);
@@ -118,6 +120,7 @@ impl<'a> Reader<'a> {
                 "restart" => file.restart = self.restart(&field),
                 "allow" => file.allow = self.grants(&field),
                 key if REMOTE_KEYS.contains(&key) => self.remote_key(&field, section, &mut file.remote),
+                key if TOOL_KEYS.contains(&key) => self.tool_key(&field, &mut file.tools),
                 _ => self.unknown(&field, section),
             }
         }
@@ -237,6 +240,7 @@ impl<'a> Reader<'a> {
         set(&mut config.era, file.era);
         set(&mut config.expose_errors, file.expose_errors);
         set(&mut config.allow, file.allow.clone());
+        file.tools.complete(&mut config);
         config.restart = self.restart_complete(file.restart.clone(), field);
         config
     }
@@ -285,6 +289,7 @@ impl UpstreamFile {
             restart: self.restart.over(&defaults.restart),
             allow: self.allow.or_else(|| defaults.allow.clone()),
             remote: self.remote.over(&defaults.remote),
+            tools: self.tools.over(&defaults.tools),
         }
     }
 }

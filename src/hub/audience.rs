@@ -15,7 +15,7 @@ use super::session::{Session, Transport};
 use crate::{
     bridge::{
         Profile,
-        feed::{KINDS, Whose},
+        feed::{KINDS, Whose, missed},
     },
     wire::Message,
 };
@@ -179,6 +179,14 @@ impl Audience {
             }
         }
         all
+    }
+
+    /// Tells all who can hear it to list the tools again.
+    pub fn announce_tools(&self, promised: &Profile) {
+        let tools = KINDS.iter().filter(|(_, path, _)| path[0] == "tools" && promised.can(path));
+        let (nothing, all) = (BTreeSet::new(), self.all());
+        missed(tools.map(|(.., method)| *method), &nothing)
+            .for_each(|notice| all.iter().for_each(|session| session.say_coalesced(&notice)));
     }
 
     /// Tells the clients to list again, as [`Session::announce_new_lists`] does. Those without sessions find out by

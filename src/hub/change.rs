@@ -6,15 +6,18 @@
 use super::*;
 
 impl Hub {
-    /// Builds an upstream that is not started and not visible.
+    /// Builds an upstream that is not started and not visible. What outlives a definition it has from the one before.
     pub(super) fn make(
         &mut self,
         name: &Name,
         config: Arc<UpstreamConfig>,
-        audience: Arc<Audience>,
+        before: Option<&Route>,
         context: &Context<Self>,
     ) -> Child {
-        let serving = Serving::new(config.process_max, self.house.engine.clone());
+        let audience = before.map(|before| before.audience.clone()).unwrap_or_default();
+        let file = || self.source.as_ref().map(|source| source.path.clone());
+        let tools = before.map_or_else(|| Tools::new(name, file()), |before| before.serving.tools.clone());
+        let serving = Serving::new(config.process_max, self.house.engine.clone(), tools);
         let free = CancellationToken::new();
         let (number, address, upstream) = self.make_actor(name, &config, &serving, &audience, &free, context);
         let route = Arc::new(Route { name: name.clone(), config, upstream, serving, audience });
@@ -67,8 +70,8 @@ impl Hub {
         let Some(child) = self.children.get_mut(name) else { return };
         if !child.address.connected() {
             // Its supervisor panicked too often. A change is worth another try.
-            let audience = child.route.audience.clone();
-            let child = self.make(name, config, audience, context);
+            let before = child.route.clone();
+            let child = self.make(name, config, Some(&before), context);
             self.children.insert(name.clone(), child);
             return self.start_eagerly(name);
         }
@@ -103,9 +106,9 @@ impl Hub {
         }
         let lives = !old.route.serving.status.load().pids.is_empty();
         let callable = config.enabled && config.unavailable.is_none();
-        let audience = old.route.audience.clone();
+        let before = old.route.clone();
         if lives && callable && config.overlap {
-            let new = self.make(name, config, audience, context);
+            let new = self.make(name, config, Some(&before), context);
             order(&new.address, Prove);
             old.next = Some(Next { number: new.number, address: new.address, route: new.route, free: new.free });
             self.children.insert(name.clone(), old);
@@ -114,7 +117,7 @@ impl Hub {
         // `overlap = false`: calls in flight finish and the old process stops before the new one starts.
         let pinned = callable && config.overlap;
         self.retiring.insert(old.number, (name.clone(), old.address.clone()));
-        let mut new = self.make(name, config, audience, context);
+        let mut new = self.make(name, config, Some(&before), context);
         old.route.serving.successor.store(Some(new.route.clone()));
         self.retire(name, old.number, old.address, drain, pinned, "was replaced by a changed configuration");
         new.panics = old.panics;
@@ -171,6 +174,26 @@ impl Hub {
     ) {
         order(&address, Retire { deadline, pinned, why });
         self.retiring.insert(number, (name.clone(), address));
+    }
+
+    /// After a new table is published: accepted tools are looked for, and clients hear of it where the tools that are
+    /// there for them are others now.
+    pub(super) fn tell_of_tools(&self, before: &Routes) {
+        for (name, child) in &self.children {
+            let (new, tools) = (&child.route, &child.route.serving.tools);
+            if new.config.pin_tools {
+                let tools = tools.clone();
+                self.tasks.spawn_local(async move {
+                    tools.open().await;
+                });
+            }
+            let Some(old) = before.by_name.get(name).filter(|old| !Arc::ptr_eq(old, new)) else { continue };
+            let same = (&old.config.tools, old.config.pin_tools) == (&new.config.tools, new.config.pin_tools);
+            let seen = |route: &Route| tools.visible(&route.config);
+            if !same && seen(old).is_none_or(|old| Some(old) != seen(new)) {
+                new.announce_tools();
+            }
+        }
     }
 
     pub(super) fn start_eagerly(&self, name: &Name) {

@@ -15,6 +15,7 @@ use super::{
     rounds::{Rounds, Step, stopped},
     routes::Route,
     session::{Session, Transport},
+    tools::policy,
 };
 use crate::{
     bridge::{Bridged, content, input, input::Outcome, older, shape},
@@ -152,11 +153,17 @@ impl Crossing {
                     bridged = new.bridged().clone();
                     seat = Some(new);
                 }
-                Ok((bridged.connection.call(&again, caller, &to).await?, seat))
+                if route.config.pin_tools
+                    && let Err(answer) = policy::vet(&route, &bridged, &again).await
+                {
+                    return Ok(Err(answer));
+                }
+                Ok(Ok((bridged.connection.call(&again, caller, &to).await?, seat)))
             };
             let sent: Result<_, CallError> = sent.await;
             match sent {
-                Ok((reply, seat)) => Next::Sent(reply, seat),
+                Ok(Ok((reply, seat))) => Next::Sent(reply, seat),
+                Ok(Err(answer)) => Next::Event(Event::Response(answer)),
                 Err(error) => Next::Event(Event::Failed { id, error }),
             }
         }));

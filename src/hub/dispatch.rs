@@ -1,5 +1,8 @@
 //! What each message of a client does: the hub [settles](super::settle) it, or forwards it.
 
+mod record;
+mod time;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -15,6 +18,7 @@ use super::{
     routes::Route,
     session::{Busy, Session, Waiting},
     settle::{notify, settle},
+    tools::policy,
     upstream::Unavailable,
 };
 use crate::{
@@ -22,7 +26,7 @@ use crate::{
     bridge::Bridged,
     link::connection::{CallError, EVENTS_MAX, Event, Reply},
     observe::audit::{Outcome, Record},
-    wire::{Id, Kind, Message, message, object::Object},
+    wire::{Id, Kind, Message, message},
 };
 
 /// Progress renews a call's deadline, up to this many times `request_timeout` in all.
@@ -44,6 +48,8 @@ pub struct Calls {
     route: Arc<Route>,
     /// Where the client's revision is older than the upstream's.
     crossing: Option<Box<Crossing>>,
+    /// Somebody asks for the tools.
+    lists: bool,
     /// Requests without a final event.
     open: Vec<Message>,
     /// What is recorded of those.
@@ -61,6 +67,8 @@ pub struct Calls {
 enum Forwarded {
     Sent,
     Cancelled,
+    /// The upstream is not asked.
+    Refused(Bytes),
 }
 
 /// Sends the messages of one body on their way. Answers with the calls whose responses are to come, if any.
@@ -93,7 +101,8 @@ pub async fn dispatch(
         session: session.clone(),
         route: route.clone(),
         crossing: None,
-        records: requests.iter().filter_map(|request| recorded(route, session, request)).collect(),
+        records: requests.iter().filter_map(|request| record::begun(route, session, request)).collect(),
+        lists: requests.iter().any(|request| request.method() == "tools/list"),
         open: requests,
         asked: Vec::new(),
         limit,
@@ -115,6 +124,7 @@ pub async fn dispatch(
                     calls.finish(Some(id));
                     continue;
                 }
+                Ok(Ok(Forwarded::Refused(answer))) => Event::Response(answer),
                 Ok(Err(error)) => Event::Failed { id: id.clone(), error },
                 Err(unavailable) if alone => return Err(unavailable),
                 Err(unavailable) => Event::Response(unavailable_response(id, &unavailable)),
@@ -157,19 +167,31 @@ impl Calls {
             };
             sent = self.send(message, &bridged, to).await;
         }
-        Ok(sent.map(|reply| {
+        Ok(sent.map(|reply| match reply {
+            Err(answer) => Forwarded::Refused(answer),
             // Dropped, the reply tells the process, in case it was cancelled in between.
-            if self.was_cancelled(id) {
-                return Forwarded::Cancelled;
+            Ok(_) if self.was_cancelled(id) => Forwarded::Cancelled,
+            Ok(reply) => {
+                self.replies.push(reply);
+                Forwarded::Sent
             }
-            self.replies.push(reply);
-            Forwarded::Sent
         }))
     }
 
-    async fn send(&self, message: &Message, bridged: &Bridged, to: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
+    /// Sends a request to the upstream, or answers in its place.
+    async fn send(
+        &self,
+        message: &Message,
+        bridged: &Arc<Bridged>,
+        to: &mpsc::Sender<Event>,
+    ) -> Result<Result<Reply, Bytes>, CallError> {
+        if self.route.config.pin_tools
+            && let Err(answer) = policy::vet(&self.route, bridged, message).await
+        {
+            return Ok(Err(answer));
+        }
         let (other, caller) = crossing::request(&self.session, message, bridged)?;
-        bridged.connection.call(other.as_ref().unwrap_or(message), caller, to).await
+        bridged.connection.call(other.as_ref().unwrap_or(message), caller, to).await.map(Ok)
     }
 
     /// The connection of these calls; none where the client cancels the request before there is one.
@@ -282,7 +304,13 @@ impl Calls {
 
     /// The event as its client is to see it; none where something else comes first.
     fn across(&mut self, event: Event) -> Option<Event> {
-        let Event::Response(bytes) = event else { return Some(event) };
+        let Event::Response(mut bytes) = event else { return Some(event) };
+        if self.lists
+            && let Some(request) = request_of(&self.open, response_id(&self.open, &bytes).as_ref())
+            && request.method() == "tools/list"
+        {
+            bytes = policy::listed(&self.route, self.session.key, request, bytes);
+        }
         let (Some(crossing), Some(seat)) = (&mut self.crossing, &self.seat) else {
             return Some(Event::Response(bytes));
         };
@@ -310,7 +338,7 @@ impl Calls {
         match &event {
             Event::Response(bytes) => {
                 let id = response_id(&self.open, bytes);
-                self.record(id.as_ref(), || (outcome(bytes), bytes.len()));
+                self.record(id.as_ref(), || (record::outcome(bytes), bytes.len()));
                 self.finish(id.as_ref());
             }
             Event::Failed { id, .. } => {
@@ -337,37 +365,10 @@ impl Calls {
         event
     }
 
-    /// How long the client may take to answer a question.
-    pub fn answer_timeout(&self) -> Duration {
-        self.route.serving.engine.limits.load().answer_timeout
-    }
-
-    /// Gives the call more time: its client was asked something.
-    fn extend(&mut self) {
-        let until = Instant::now() + self.answer_timeout() + self.limit;
-        self.deadline = self.deadline.max(until);
-        self.last_deadline = self.last_deadline.max(until);
-    }
-
     /// Lets go of the upstream: all is answered.
     pub fn release(&mut self) {
         self.replies.clear();
         self.stand();
-    }
-
-    /// Starts the call's time again: its client has answered.
-    pub fn renew(&mut self) {
-        self.deadline = Instant::now() + self.limit;
-        self.last_deadline = self.last_deadline.max(self.deadline);
-    }
-
-    /// Ends the record of a request, where there is one.
-    fn record(&mut self, id: Option<&Id>, end: impl FnOnce() -> (Outcome, usize)) {
-        let at = self.records.iter().position(|(own, _)| Some(own) == id);
-        if let Some(at) = at {
-            let (outcome, bytes) = end();
-            self.records.swap_remove(at).1.end(outcome, bytes);
-        }
     }
 
     fn finish(&mut self, id: Option<&Id>) {
@@ -375,30 +376,6 @@ impl Calls {
         if let Some(at) = self.open.iter().position(|open| open.id() == id) {
             self.open.swap_remove(at);
         }
-    }
-
-    /// Whoever still reads hears why there is no answer.
-    fn session_ended(&mut self) -> Option<Event> {
-        let id = self.open.pop()?.id().cloned()?;
-        self.record(Some(&id), || (Outcome::Cancelled, 0));
-        self.route.serving.count_error();
-        let name: Arc<str> = self.route.name.as_str().into();
-        Some(Event::Failed { id, error: CallError::Ended { name, why: self.session.why() } })
-    }
-
-    fn time_out(&mut self) -> Option<Event> {
-        let id = self.open.pop()?.id().cloned()?;
-        self.record(Some(&id), || (Outcome::Failed, 0));
-        self.route.serving.count_error();
-        let name: Arc<str> = self.route.name.as_str().into();
-        if self.open.is_empty() {
-            self.replies.drain(..).for_each(|reply| reply.cancel("the call took longer than request_timeout"));
-        }
-        if let Some(bridged) = self.bridged() {
-            bridged.connection.suspect();
-        }
-        let limit = if self.deadline < self.last_deadline { self.limit } else { self.limit * RENEWALS_MAX };
-        Some(Event::Failed { id, error: CallError::Timeout { name, limit } })
     }
 }
 
@@ -422,23 +399,6 @@ fn response_id(open: &[Message], bytes: &Bytes) -> Option<Id> {
         [only] => only.id().cloned(),
         _ => message::one(bytes.clone())?.id().cloned(),
     }
-}
-
-fn recorded(route: &Route, session: &Session, request: &Message) -> Option<(Id, Record)> {
-    let record = route.serving.engine.record(&session.owner, route.name.as_str(), request)?;
-    Some((request.id().cloned()?, record))
-}
-
-/// How a call ended, by its response.
-fn outcome(response: &Bytes) -> Outcome {
-    let Some(message) = message::one(response.clone()) else { return Outcome::Failed };
-    if let Some(error) = message.error() {
-        let code = Object::read(error).and_then(|error| error.get("code")?.get().parse().ok());
-        return Outcome::Error(code.unwrap_or(0));
-    }
-    let failed =
-        message.result().and_then(Object::read).and_then(|result| Some(result.get("isError")?.get() == "true"));
-    if failed == Some(true) { Outcome::ToolError } else { Outcome::Ok }
 }
 
 fn request_of<'a>(open: &'a [Message], id: Option<&Id>) -> Option<&'a Message> {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{isolation, routes::Route, session::Session, upstream::Unavailable};
 use crate::{
@@ -18,9 +18,6 @@ use crate::{
 
 /// How long a list of tools is believed.
 const FRESH: Duration = Duration::from_secs(60);
-/// Pages of a tool list that are read.
-const PAGES_MAX: usize = 50;
-const PAGE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What was read, and when.
 pub struct Marks {
@@ -47,16 +44,13 @@ pub fn known(route: &Route) -> Option<Arc<Marks>> {
 /// Reads the marks of all tools. A list that cannot be read to its end changes nothing.
 pub async fn read(route: &Arc<Route>, session: &Arc<Session>) -> Result<Arc<Marks>, Unavailable> {
     let seat = isolation::seat(route, session).await?;
-    let bridged = seat.bridged();
-    let (mut headers, mut wrapped, mut cursor) = (HashMap::new(), HashSet::new(), None);
-    for _ in 0..PAGES_MAX {
-        let params = cursor.map(|cursor: Value| json!({ "cursor": cursor }).to_string());
-        let answer = bridged.request("tools/list", params.as_deref(), PAGE_WAIT_MAX).await;
-        let Some(answer) = answer.ok().filter(|answer| answer.result().is_some()) else {
-            // What was known before is better than half of it.
-            let before = route.serving.marks.load_full();
-            return Ok(before.unwrap_or_else(|| Arc::new(Marks { read: Instant::now(), headers, wrapped })));
-        };
+    let (mut headers, mut wrapped) = (HashMap::new(), HashSet::new());
+    let Some(read) = route.serving.tools.read(seat.bridged()).await else {
+        // What was known before is better than half of it.
+        let before = route.serving.marks.load_full();
+        return Ok(before.unwrap_or_else(|| Arc::new(Marks { read: Instant::now(), headers, wrapped })));
+    };
+    for answer in read.pages {
         let page: Value = serde_json::from_str(answer.result().unwrap_or("null")).unwrap_or_default();
         for tool in page["tools"].as_array().into_iter().flatten() {
             let Some(name) = tool["name"].as_str() else { continue };
@@ -68,10 +62,6 @@ pub async fn read(route: &Arc<Route>, session: &Arc<Session>) -> Result<Arc<Mark
             if tool.get("outputSchema").is_some_and(|schema| needs_wrap(&schema.to_string())) {
                 wrapped.insert(name.to_owned());
             }
-        }
-        match page.get("nextCursor") {
-            Some(next) if !next.is_null() => cursor = Some(next.clone()),
-            _ => break,
         }
     }
     let marks = Arc::new(Marks { read: Instant::now(), headers, wrapped });

@@ -24,6 +24,7 @@ pub mod settle;
 pub mod tasks;
 pub mod tether;
 pub mod thrift;
+pub mod tools;
 pub mod upstream;
 
 #[cfg(test)]
@@ -53,6 +54,7 @@ use audience::Audience;
 use engine::Engine;
 use routes::{Route, RouteTable, Routes, Serving, State, UpstreamStatus};
 use tether::{Ended, Tether};
+use tools::Tools;
 use upstream::{Adopt, Prove, Proved, Retire, Upstream, UpstreamHandle, UpstreamSpec};
 
 /// How often sessions are looked at that may have been idle for too long.
@@ -195,7 +197,7 @@ impl Hub {
         let mut added: Vec<Name> = Vec::new();
         for name in plan.added.iter() {
             let config = Arc::new(new.upstreams[name].clone());
-            let child = self.make(name, config, Arc::default(), context);
+            let child = self.make(name, config, None, context);
             self.children.insert(name.clone(), child);
             added.push(name.clone());
         }
@@ -257,7 +259,9 @@ impl Hub {
 
     fn publish(&self) {
         let by_name = self.children.iter().map(|(name, child)| (name.clone(), child.route.clone())).collect();
+        let before = self.house.table.load();
         self.house.table.publish(Routes { by_name, default: self.config.hub.default.clone() });
+        self.tell_of_tools(&before);
     }
 
     /// Ends sessions that nobody used for too long, and forgets old streams.

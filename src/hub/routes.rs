@@ -15,7 +15,8 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::{
-    audience::Audience, engine::Engine, isolation::Pool, marks::Marks, tasks::TaskOwners, upstream::UpstreamHandle,
+    audience::Audience, engine::Engine, isolation::Pool, marks::Marks, tasks::TaskOwners, tools::Tools,
+    upstream::UpstreamHandle,
 };
 use crate::{
     bridge::{Bridged, Profile},
@@ -41,6 +42,14 @@ impl Route {
             false => self.config.isolation,
         }
     }
+
+    /// Tells clients that other tools are there for them now, as the upstream promised to tell.
+    pub fn announce_tools(&self) {
+        let promised = self.serving.profile.load_full().filter(|_| self.isolation() != Isolation::Call);
+        if let Some(promised) = promised {
+            self.audience.announce_tools(&promised);
+        }
+    }
 }
 
 /// What an Upstream puts at its callers' disposal.
@@ -58,6 +67,8 @@ pub struct Serving {
     pub notice: ArcSwapOption<String>,
     /// What has to be known of its tools beforehand.
     pub marks: ArcSwapOption<Marks>,
+    /// What callers see and call of its tools. The next definition goes on with it.
+    pub tools: Arc<Tools>,
     /// What serves in its place since it was replaced: for callers that still hold the old route.
     pub successor: ArcSwapOption<Route>,
     /// Whose task each is (2026-07-28, extension tasks).
@@ -68,7 +79,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    pub fn new(process_max: usize, engine: Arc<Engine>) -> Arc<Serving> {
+    pub fn new(process_max: usize, engine: Arc<Engine>, tools: Arc<Tools>) -> Arc<Serving> {
         Arc::new(Serving {
             modern: AtomicBool::new(false),
             connection: ArcSwapOption::empty(),
@@ -77,6 +88,7 @@ impl Serving {
             status: ArcSwap::default(),
             notice: ArcSwapOption::empty(),
             marks: ArcSwapOption::empty(),
+            tools,
             successor: ArcSwapOption::empty(),
             tasks: TaskOwners::default(),
             engine,

@@ -12,6 +12,7 @@ use super::{
     routes::Route,
     session::{Session, Transport},
     tasks,
+    tools::policy,
     upstream::Unavailable,
 };
 use crate::{
@@ -46,6 +47,11 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
             Some(error(INVALID_REQUEST, "the session is not initialized; `initialize` comes first"))
         }
         "initialize" => Some(error(INVALID_REQUEST, "the session is initialized already")),
+        "tools/call" => {
+            let why = policy::refusal(&route.config, message)?;
+            tracing::debug!(upstream = %route.name, "a call was refused: {why}");
+            Some(error(INVALID_PARAMS, &why))
+        }
         // Asked by a client of the newer era: the exchange has seen to it that the task is its own.
         method if tasks::is_method(method) && session.transport == Transport::Stateless => None,
         method if method.starts_with("tasks/") => {
@@ -185,6 +191,10 @@ pub async fn notify(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
             if let Some((bridged, number)) = asked {
                 bridged.connection.ask_progress(number, message);
             }
+        }
+        // A call that wants no answer would still be a call.
+        "tools/call" if policy::is_guarded(&route.config) => {
+            tracing::debug!(upstream = %route.name, "a call without an id was not passed on");
         }
         method => match session.own.load_full().filter(|own| !own.connection.is_over()) {
             Some(own) => drop(own.connection.notify(message.bytes().clone()).await),

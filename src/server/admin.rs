@@ -20,6 +20,9 @@ use crate::{
     },
 };
 
+/// Names of tools that are shown of each upstream.
+const NAMES_MAX: usize = 100;
+
 /// Answers anybody with one word, if the path asks for one.
 pub fn word(request: &HttpRequest, house: &House, path: &str) -> Option<Result<HttpResponse, Refusal>> {
     let serving = !house.draining.is_cancelled();
@@ -92,6 +95,8 @@ fn upstream(route: &Route) -> Value {
     let (config, serving) = (&route.config, &route.serving);
     let status = serving.status.load();
     let profile = serving.profile.load();
+    let tools = serving.tools.status(config);
+    let changed = tools.changed.iter().take(NAMES_MAX).map(|(name, what)| json!({ "name": name, "what": what }));
     json!({
         "name": route.name.as_str(),
         "state": status.state.as_str(),
@@ -114,6 +119,16 @@ fn upstream(route: &Route) -> Value {
         "errors": serving.errors.load(Ordering::Relaxed),
         "revision": profile.as_ref().map(|profile| profile.speaks.as_str()),
         "server": profile.as_ref().map(|profile| profile.result["serverInfo"].clone()),
+        "tools": {
+            "count": tools.count,
+            "hash": tools.hash,
+            "since": tools.since.map(time),
+            "changed": changed.collect::<Vec<_>>(),
+            "changes": tools.changes,
+            "pinned": config.pin_tools,
+            "withheld": tools.withheld.iter().take(NAMES_MAX).collect::<Vec<_>>(),
+            "trouble": tools.trouble,
+        },
         "stderr": status.stderr,
     })
 }

@@ -32,6 +32,7 @@ use crate::{
         routes::Route,
         session::Session,
         tasks,
+        tools::policy,
     },
     link::connection::Event,
     wire::{
@@ -104,7 +105,9 @@ impl Exchange {
             _permit: permit,
         };
         exchange.task(envelope)?;
-        if let Some(request) = request.filter(|_| exchange.message.method() == "tools/call") {
+        let call = request.filter(|_| exchange.message.method() == "tools/call");
+        // What does not exist for callers has no headers to agree with.
+        if let Some(request) = call.filter(|_| policy::refusal(&route.config, &exchange.message).is_none()) {
             super::params::check(request, route, &exchange.session, &exchange.message).await?;
         }
         exchange.source = exchange.begin().await?;

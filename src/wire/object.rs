@@ -161,6 +161,13 @@ pub fn map_list(list: &str, change: impl Fn(&str) -> Option<String>) -> Option<O
     }))
 }
 
+/// A list without the items that are not wanted: none where it is no list, and none inside where all stay.
+pub fn retain_list(list: &str, wanted: impl Fn(&str) -> bool) -> Option<Option<String>> {
+    let items: Vec<&RawValue> = serde_json::from_str(list).ok()?;
+    let kept: Vec<&str> = items.iter().map(|item| item.get()).filter(|item| wanted(item)).collect();
+    Some((kept.len() < items.len()).then(|| format!("[{}]", kept.join(","))))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -72,6 +72,7 @@ fn every_key_arrives() {
         default = "time"
         allowed_hosts = ["Example.com:80"]
         allowed_origins = ["https://App.example.com:443"]
+        admin_socket = "run/../own.sock"
         drain_timeout = "1h"
         workers = "${env:N}"
         [hub.limits]
@@ -99,6 +100,8 @@ fn every_key_arrives() {
         idle_timeout = "1h"
         env = { A = "default", B = "default" }
         restart = { max = 1, period = "2m" }
+        tools = { deny = ["delete_*"] }
+        pin_tools = true
         [upstreams.time]
         enabled = false
         required = false
@@ -118,9 +121,12 @@ fn every_key_arrives() {
         strict_stdout = "${env:YES}"
         expose_errors = true
         restart = { max = 2 }
+        tools = { allow = ["get_*", "delete_it"] }
         [upstreams.fetch]
         command = "uvx"
         inherit_env = ["PATH"]
+        tools = { deny = [] }
+        pin_tools = false
         "#,
     );
     let hub = &config.hub;
@@ -132,6 +138,7 @@ fn every_key_arrives() {
     assert_eq!(hub.allowed_hosts, ["example.com:80"]);
     assert_eq!(hub.allowed_origins, ["https://app.example.com"]);
     assert_eq!(hub.drain_timeout, Duration::from_secs(3600));
+    assert_eq!(hub.admin_socket.as_deref(), Some(Path::new("/etc/hub/run/../own.sock")));
     assert_eq!(hub.workers, Some(7));
     assert_eq!(hub.log.level, Level::Debug);
     assert_eq!(hub.log.format, config::Format::Json);
@@ -173,12 +180,16 @@ fn every_key_arrives() {
     assert_eq!(time.stop_timeout, Duration::from_secs(2));
     assert_eq!((time.restart.max, time.restart.period), (2, Duration::from_secs(120)));
     assert_eq!(time.unavailable, None);
+    let tools = time.tools.as_ref().unwrap();
+    let admitted = ["get_time", "delete_it", "add"].map(|tool| tools.admits(tool));
+    assert_eq!((admitted, time.pin_tools), ([true, false, false], true), "joined with [defaults] key by key");
 
     let fetch = &config.upstreams["fetch"];
     assert_eq!((fetch.command.expose(), fetch.cwd.as_path()), ("uvx", Path::new("/etc/hub")));
     assert_eq!(fetch.inherit_env, InheritEnv::Names(vec!["PATH".into()]));
     assert_eq!(fetch.idle_timeout, Duration::from_secs(3600));
     assert_eq!(fetch.restart.max, 1);
+    assert_eq!((&fetch.tools, fetch.pin_tools), (&None, false), "a filter that admits all is none");
 }
 
 #[test]

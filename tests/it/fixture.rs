@@ -72,6 +72,15 @@ impl Hub {
     /// Starts any command that prints the URLs of a hub. hub.toml is expected in the folder.
     pub fn run(folder: tempfile::TempDir, mut command: Command) -> Hub {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Its admin socket and its state go with the folder.
+        for (name, place) in
+            [("XDG_RUNTIME_DIR", folder.path().to_owned()), ("XDG_STATE_HOME", folder.path().join("state"))]
+        {
+            if command.get_envs().all(|(set, _)| set != name) {
+                command.env(name, place);
+            }
+        }
+        command.env_remove("STATE_DIRECTORY");
         let mut process = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, kept) = (process.stderr.take().unwrap(), log.clone());
@@ -112,6 +121,18 @@ impl Hub {
         let aside = self.folder.path().join("hub.toml.new");
         std::fs::write(&aside, toml).unwrap();
         std::fs::rename(aside, self.path()).unwrap();
+    }
+
+    /// A command for this hub, as its user gives it.
+    pub fn command(&self, args: &[&str]) -> std::process::Output {
+        let mut command = hubward(args);
+        command.arg("-c").arg(self.path()).env("XDG_RUNTIME_DIR", self.folder.path());
+        command.output().unwrap()
+    }
+
+    /// Its folder, for the next hub. This one is killed.
+    pub fn leave(mut self) -> tempfile::TempDir {
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 
     pub fn log(&self) -> String {
@@ -190,6 +211,12 @@ impl Drop for Hub {
             eprintln!("---- log of the hub\n{}", self.log());
         }
     }
+}
+
+/// What a command said and how it ended: its exit code, stdout, stderr.
+pub fn told(output: &std::process::Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
 /// A file's content once it holds what is wished.

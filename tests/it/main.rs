@@ -1,6 +1,7 @@
 //! The behaviour of hubward, seen from outside: one binary, one file per behaviour.
 
 mod access;
+mod admin_socket;
 mod audience;
 mod audit;
 mod bodies;
@@ -35,6 +36,8 @@ mod modern_to_modern;
 mod oauth;
 mod oneshot;
 mod peer;
+mod pins;
+mod policy;
 mod process;
 mod raw;
 mod reload;

@@ -101,6 +101,7 @@ impl Upstream {
             // What is remembered of a list goes before anybody reads the list again.
             if message.method() == "notifications/tools/list_changed" {
                 serving.marks.store(None);
+                serving.tools.doubt();
             }
             match (&audience, owner.as_ref().and_then(Weak::upgrade)) {
                 (Some(audience), _) => audience.hear(&message, whose),
