@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::reach;
 use crate::server::{Call, sleep_forever};
 
 /// Name, arguments as `name:type`, description, deed.
@@ -70,6 +71,14 @@ const TOOLS: &[Tool] = &[
     ("daemon", "", "Starts sleep 1000 in a session of its own; returns its id.", daemon),
     ("env", "", "The environment as a JSON object.", |call| call.answer(env::vars_os().map(|(name, value)| (lossy(&name), json!(lossy(&value)))).collect::<Value>())),
     ("fds", "", "The open descriptors as a JSON object of number and target.", fds),
+    // What is not its own. The answer begins with "error" where it was kept from it.
+    ("read_file", "path:string", "The content of a file.", reach::read_file),
+    ("write_file", "path:string", "Adds a line to a file.", reach::write_file),
+    ("empty_file", "path:string", "Truncates a file by its path.", reach::empty_file),
+    ("connect", "by:string to:string", "Reaches out by tcp, udp, unix; makes a pair or a ring.", reach::connect),
+    ("fork", "count:integer", "Starts so many processes at once; returns how many it got.", |call| call.spawn(reach::fork)),
+    ("allocate", "mib:integer", "Takes and uses so much memory; returns how much it got.", |call| call.spawn(reach::allocate)),
+    ("map", "mib:integer kind:string", "Maps private, shared or growing memory.", reach::map),
     // What the rogue remembers, as JSON.
     ("state", "set:string", "A value of this process; set changes it first.", state),
     ("levels", "", "The levels of every logging/setLevel.", |call| { let levels = json!(call.server.memory().levels); call.answer(levels) }),

@@ -15,12 +15,13 @@ pub(super) enum Section {
     ClientCredentials,
     User,
     UpstreamTls,
+    Sandbox,
 }
 
 use Section::*;
 
-const SECTIONS: [Section; 11] =
-    [Root, Hub, Limits, Log, Upstream, Restart, Auth, OAuth, ClientCredentials, User, UpstreamTls];
+const SECTIONS: [Section; 12] =
+    [Root, Hub, Limits, Log, Upstream, Restart, Auth, OAuth, ClientCredentials, User, UpstreamTls, Sandbox];
 
 impl Section {
     /// What can be written here.
@@ -74,6 +75,7 @@ impl Section {
                 "strict_stdout",
                 "expose_errors",
                 "restart",
+                "sandbox",
                 "url",
                 "transport",
                 "headers",
@@ -88,6 +90,7 @@ impl Section {
             ClientCredentials => &["token_url", "client_id", "client_secret", "private_key", "scopes"],
             User => &["username", "password"],
             UpstreamTls => &["ca", "cert", "key", "verify"],
+            Sandbox => &["read", "write", "memory_max", "processes_max", "network"],
         }
     }
 
@@ -97,9 +100,7 @@ impl Section {
             Hub => &["tls", "trusted_proxies", "admin_socket", "auth"],
             Limits => &["rate"],
             Log => &["audit"],
-            Defaults | Upstream => {
-                &["log_level", "stderr_file", "sandbox", "tools", "pin_tools", "extensions", "allow"]
-            }
+            Defaults | Upstream => &["log_level", "stderr_file", "tools", "pin_tools", "extensions", "allow"],
             _ => &[],
         }
     }
@@ -119,6 +120,7 @@ impl Section {
             ClientCredentials => "auth.client_credentials",
             User => "basic or digest",
             UpstreamTls => "an upstream's tls",
+            Sandbox => "sandbox",
         }
     }
 }

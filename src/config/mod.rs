@@ -22,6 +22,7 @@ mod name;
 pub mod plan;
 mod remote;
 pub mod report;
+mod sandbox;
 mod upstream;
 mod value;
 mod watch;
@@ -35,6 +36,7 @@ pub use name::{Name, NameError};
 pub use plan::{Plan, plan};
 pub use remote::{Auth, ClientCredentials, OAuthConfig, RemoteConfig, TlsConfig, Transport};
 pub use report::{Diagnostic, Severity};
+pub use sandbox::SandboxConfig;
 pub use watch::{Watch, WatchError, watch};
 
 /// Everything the daemon was told.
@@ -221,6 +223,7 @@ pub struct UpstreamConfig {
     /// `true`: an error tells callers the last lines of stderr too.
     pub expose_errors: bool,
     pub restart: Restart,
+    pub sandbox: SandboxConfig,
     /// Why it cannot run, when a variable or file it names is missing and that is forgiven (`required = false`, or
     /// the upstream is disabled). Names the variable, never a value. Nobody writes this; it is found.
     pub unavailable: Option<String>,
@@ -250,6 +253,7 @@ impl UpstreamConfig {
             strict_stdout: false,
             expose_errors: false,
             restart: Restart::default(),
+            sandbox: SandboxConfig::default(),
             unavailable: None,
         }
     }

@@ -15,6 +15,7 @@ use toml::de::DeTable;
 use super::expand::{Text, is_variable};
 use super::keys::{self, Section};
 use super::remote::{COMMAND_KEYS, REMOTE_KEYS, RemoteFile};
+use super::sandbox::SandboxFile;
 use super::value::{Field, Reader, Zero, set};
 use super::{Era, InheritEnv, Isolation, Restart, Start, UpstreamConfig, lint};
 
@@ -40,6 +41,7 @@ pub(super) struct UpstreamFile {
     strict_stdout: Option<bool>,
     expose_errors: Option<bool>,
     restart: RestartFile,
+    sandbox: SandboxFile,
     remote: RemoteFile,
 }
 
@@ -124,6 +126,7 @@ impl<'a> Reader<'a> {
                 "strict_stdout" => file.strict_stdout = self.switch(&field),
                 "expose_errors" => file.expose_errors = self.switch(&field),
                 "restart" => file.restart = self.restart(&field),
+                "sandbox" => file.sandbox = self.sandbox(&field),
                 key if REMOTE_KEYS.contains(&key) => self.remote_key(&field, section, &mut file.remote),
                 _ => self.unknown(&field, section),
             }
@@ -235,6 +238,7 @@ impl<'a> Reader<'a> {
         config.env = file.env.iter().map(|(key, value)| (key.clone(), self.follow(value))).collect();
         set(&mut config.inherit_env, file.inherit_env.clone());
         set(&mut config.strict_stdout, file.strict_stdout);
+        config.sandbox = self.sandbox_complete(&file.sandbox);
         Some(self.supervised(config, &file, field))
     }
 
@@ -272,7 +276,7 @@ impl<'a> Reader<'a> {
 
     /// The text, or a blank where a reference leads nowhere: then either an error stands in the report, or the
     /// upstream is unavailable and the blank is never used.
-    fn follow(&mut self, written: &Spanned<String>) -> Text {
+    pub(super) fn follow(&mut self, written: &Spanned<String>) -> Text {
         self.expand(written).unwrap_or_else(|| Text::secret(""))
     }
 }
@@ -283,7 +287,7 @@ const ISOLATION: [(&str, Isolation); 3] =
 const ERA: [(&str, Era); 3] = [("auto", Era::Auto), ("legacy", Era::Legacy), ("modern", Era::Modern)];
 
 /// `folder/.` is `folder`: what is shown and compared should not depend on how it was put.
-fn tidy(folder: &Path, path: &str) -> std::path::PathBuf {
+pub(super) fn tidy(folder: &Path, path: &str) -> std::path::PathBuf {
     folder.join(path).components().collect()
 }
 
@@ -318,6 +322,7 @@ impl UpstreamFile {
                 backoff_max: self.restart.backoff_max.or(defaults.restart.backoff_max),
                 span: self.restart.span.or_else(|| defaults.restart.span.clone()),
             },
+            sandbox: self.sandbox.over(&defaults.sandbox),
             remote: self.remote.over(&defaults.remote),
         }
     }
