@@ -15,12 +15,13 @@ const README: &str = include_str!("../README.md");
 const NOBODYS: &str = "qqqqqq";
 
 /// The tables with keys: how the README calls one of them, and a file with a line in it.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 6] = [
     ("hub.", "[hub]\nLINE"),
     ("hub.limits.", "[hub.limits]\nLINE"),
     ("hub.log.", "[hub.log]\nLINE"),
     ("", "[upstreams.x]\nLINE\ncommand = 'x'"),
     ("restart.", "[upstreams.x]\ncommand = 'x'\nrestart.LINE"),
+    ("sandbox.", "[upstreams.x]\ncommand = 'x'\nsandbox.LINE"),
 ];
 
 fn read(text: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {

@@ -49,6 +49,14 @@ pub(super) fn run() -> &'static str {
     })
 }
 
+/// Whether a process bears the mark of this run.
+#[cfg(target_os = "linux")]
+pub(super) fn is_of_this_run(pid: u32) -> bool {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let mark = format!("{RUN}={}", run());
+    environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
+}
+
 /// One child from before its start until its group is gone.
 #[derive(Debug)]
 pub(super) struct Instance {

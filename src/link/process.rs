@@ -147,7 +147,7 @@ pub fn spawn(spec: &ProcessSpec, io: &Handle) -> Result<(Process, Link), SpawnEr
     });
     let (told, exit) = watch::channel(None);
     tokio::spawn({
-        let family = Family { child, group, stop_timeout: spec.stop_timeout, instance };
+        let family = Family { child, group, stop_timeout: spec.stop_timeout, instance, _bounds: bounds };
         let control = control.clone();
         async move {
             let exit = ladder::climb(family, tasks, control.clone()).await;

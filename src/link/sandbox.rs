@@ -9,6 +9,8 @@ use std::path::PathBuf;
 #[cfg(target_os = "linux")]
 mod calls;
 #[cfg(target_os = "linux")]
+mod cgroup;
+#[cfg(target_os = "linux")]
 mod count;
 #[cfg(target_os = "linux")]
 mod files;

@@ -95,6 +95,7 @@ fn every_key_arrives() {
         idle_timeout = "1h"
         env = { A = "default", B = "default" }
         restart = { max = 1, period = "2m" }
+        sandbox = { memory_max = "2 GiB", processes_max = 64 }
         [upstreams.time]
         enabled = false
         required = false
@@ -114,6 +115,7 @@ fn every_key_arrives() {
         strict_stdout = "${env:YES}"
         expose_errors = true
         restart = { max = 2 }
+        sandbox = { read = ["/usr"], write = ["./data"], memory_max = "1 GiB", network = false }
         [upstreams.fetch]
         command = "uvx"
         inherit_env = ["PATH"]
@@ -165,12 +167,21 @@ fn every_key_arrives() {
     assert_eq!(time.stop_timeout, Duration::from_secs(2));
     assert_eq!((time.restart.max, time.restart.period), (2, Duration::from_secs(120)));
     assert_eq!(time.unavailable, None);
+    let sandbox = config::SandboxConfig {
+        read: Some(vec!["/usr".into()]),
+        write: Some(vec!["/etc/hub/data".into()]),
+        memory_max: Some(1 << 30),
+        processes_max: Some(64),
+        network: false,
+    };
+    assert_eq!(time.sandbox, sandbox);
 
     let fetch = &config.upstreams["fetch"];
     assert_eq!((fetch.command.expose(), fetch.cwd.as_path()), ("uvx", Path::new("/etc/hub")));
     assert_eq!(fetch.inherit_env, InheritEnv::Names(vec!["PATH".into()]));
     assert_eq!(fetch.idle_timeout, Duration::from_secs(3600));
     assert_eq!(fetch.restart.max, 1);
+    assert_eq!((fetch.sandbox.memory_max, &fetch.sandbox.read, fetch.sandbox.network), (Some(2 << 30), &None, true));
 }
 
 #[test]

@@ -12,41 +12,40 @@ use rustix::{
     thread::{UnshareFlags, unshare_unsafe},
 };
 
-pub(super) struct Count {
-    max: u64,
-    /// In the namespace everybody is who they were outside.
+/// A user namespace, in which everybody is who they were outside.
+pub(super) struct Namespace {
     users: String,
     groups: String,
 }
 
-impl Count {
-    pub(super) fn new(max: u64) -> Count {
+impl Namespace {
+    pub(super) fn new() -> Namespace {
         let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        Count { max, users: format!("{user} {user} 1"), groups: format!("{group} {group} 1") }
+        Namespace { users: format!("{user} {user} 1"), groups: format!("{group} {group} 1") }
     }
 
-    /// Enters the namespace. Runs in the child.
-    pub(super) fn enter(&self) -> Result<()> {
+    /// Makes it, and others with it, and enters. Runs in the child.
+    pub(super) fn enter(&self, others: UnshareFlags) -> Result<()> {
         // Its own files in /proc belong to it only while it may be looked at; exec would make it so anyway.
         set_dumpable_behavior(DumpableBehavior::Dumpable)?;
         // SAFETY: this process has one thread, being forked, and keeps all its descriptors.
-        unsafe { unshare_unsafe(UnshareFlags::NEWUSER) }?;
+        unsafe { unshare_unsafe(UnshareFlags::NEWUSER | others) }?;
         write(c"/proc/self/setgroups", "deny")?;
         write(c"/proc/self/uid_map", &self.users)?;
         write(c"/proc/self/gid_map", &self.groups)
     }
+}
 
-    /// Lays the limit on, having seen that it binds. Runs in the child.
-    pub(super) fn limit(&self) -> Result<()> {
-        let old = rustix::process::getrlimit(Resource::Nproc);
-        setrlimit(Resource::Nproc, Rlimit { current: Some(1), maximum: old.maximum })?;
-        // There is one process now: us.
-        if can_fork() {
-            return Err(Errno::OPNOTSUPP);
-        }
-        let max = old.maximum.map_or(self.max, |old| old.min(self.max));
-        setrlimit(Resource::Nproc, Rlimit { current: Some(max), maximum: Some(max) })
+/// Lays the limit on, having seen that it binds. Runs in the child, alone in its namespace.
+pub(super) fn limit(max: u64) -> Result<()> {
+    let old = rustix::process::getrlimit(Resource::Nproc);
+    setrlimit(Resource::Nproc, Rlimit { current: Some(1), maximum: old.maximum })?;
+    // There is one process now: us.
+    if can_fork() {
+        return Err(Errno::OPNOTSUPP);
     }
+    let max = old.maximum.map_or(max, |old| old.min(max));
+    setrlimit(Resource::Nproc, Rlimit { current: Some(max), maximum: Some(max) })
 }
 
 fn write(path: &CStr, text: &str) -> Result<()> {

@@ -25,8 +25,8 @@ const NEEDED: ABI = ABI::V3;
 /// The newest that we know; what the kernel has of it is used.
 const BEST: ABI = ABI::V9;
 
-/// What a dynamically linked program reads before its first line. None of it is anybody's secret.
-const READABLE: [&str; 19] = [
+/// What a dynamically linked program, and Node.js, read before their first line. None of it is anybody's secret.
+const READABLE: [&str; 22] = [
     "/lib",
     "/lib32",
     "/lib64",
@@ -37,6 +37,9 @@ const READABLE: [&str; 19] = [
     "/usr/libx32",
     "/etc/ld.so.cache",
     "/etc/ld.so.preload",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/crypto-policies",
     "/dev/zero",
     "/dev/random",
     "/dev/urandom",
@@ -110,7 +113,10 @@ struct Rules {
 impl Rules {
     fn add(&mut self, fd: PathFd, access: BitFlags<AccessFs>) -> Result<(), String> {
         let access = access & self.handled;
-        let Some(created) = self.created.take().filter(|_| !access.is_empty()) else { return Ok(()) };
+        if access.is_empty() {
+            return Ok(());
+        }
+        let Some(created) = self.created.take() else { return Ok(()) };
         self.created = Some(created.add_rule(PathBeneath::new(fd, access)).map_err(|error| error.to_string())?);
         Ok(())
     }

@@ -2,23 +2,32 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
+    sync::Once,
 };
 
 use rustix::{
     fs::{Mode, OFlags, open},
     io::Errno,
     process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit},
+    thread::{CapabilitySet, CapabilitySets, UnshareFlags, capabilities, set_capabilities, unshare_unsafe},
 };
 use seccompiler::BpfProgram;
 
-use super::{Sandbox, Unenforced, calls, count::Count, files};
+use super::{Sandbox, Unenforced, calls, cgroup::Group, count, count::Namespace, files};
 use crate::link::process::ProcessSpec;
 
 /// All that is laid on a child.
 pub(in crate::link) struct Bounds {
     core: Rlimit,
-    count: Option<Count>,
+    /// Anything at all was asked for.
+    bounded: bool,
+    /// Counts what is taken, and is in place of `count` and `data`.
+    group: Option<Group>,
+    /// Why there is none.
+    ungrouped: Option<String>,
+    namespace: Namespace,
+    count: Option<u64>,
     data: Option<u64>,
     /// And whether it bounds reading.
     files: Option<(OwnedFd, bool)>,
@@ -31,8 +40,11 @@ pub(in crate::link) struct Bounds {
 enum Step {
     Privileges = 1,
     Core,
+    Group,
+    ShutIn,
     Namespace,
     Count,
+    Capabilities,
     Data,
     Files,
     Calls,
@@ -45,13 +57,27 @@ impl Bounds {
     /// Everything that may take memory or time.
     pub(in crate::link) fn prepare(spec: &ProcessSpec) -> Result<Bounds, Unenforced> {
         let Sandbox { read: _, write: _, memory_max, processes_max, offline } = &spec.sandbox;
-        let private = memory_max.is_some();
+        let limited = memory_max.is_some() || processes_max.is_some();
+        let (group, ungrouped) = match limited.then(|| Group::make(*memory_max, *processes_max)).transpose() {
+            Ok(group) => (group, None),
+            Err(why) => (None, Some(why)),
+        };
+        if let (Some(_), Some(why)) = (memory_max, &ungrouped) {
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| tracing::info!("`sandbox.memory_max` bounds each process by itself: {why}"));
+        }
+        let alone = group.is_none();
+        let private = alone && memory_max.is_some();
         let what = if *offline { NETWORK } else { MEMORY };
         let filter = (*offline || private).then(|| calls::filter(*offline, private)).transpose();
         Ok(Bounds {
             core: no_core(),
-            count: processes_max.map(Count::new),
-            data: *memory_max,
+            bounded: spec.sandbox != Sandbox::default(),
+            namespace: Namespace::new(),
+            count: processes_max.filter(|_| alone),
+            data: memory_max.filter(|_| alone),
+            group,
+            ungrouped,
             files: files::ruleset(spec)?,
             calls: filter.map_err(|error| Unenforced::new(what, error.to_string()))?,
         })
@@ -64,9 +90,16 @@ impl Bounds {
         // No program run from here on gains what the hub does not have: no set-user-ID, no file capabilities.
         rustix::thread::set_no_new_privs(true).map_err(at(Step::Privileges))?;
         setrlimit(Resource::Core, self.core.clone()).map_err(at(Step::Core))?;
-        if let Some(count) = &self.count {
-            count.enter().map_err(at(Step::Namespace))?;
-            count.limit().map_err(at(Step::Count))?;
+        if let Some(group) = &self.group {
+            group.join().map_err(at(Step::Group))?;
+            self.shut_in().map_err(at(Step::ShutIn))?;
+        }
+        if let Some(max) = self.count {
+            self.namespace.enter(UnshareFlags::empty()).map_err(at(Step::Namespace))?;
+            count::limit(max).map_err(at(Step::Count))?;
+        }
+        if self.bounded {
+            shed().map_err(at(Step::Capabilities))?;
         }
         if let Some(bytes) = self.data {
             limit(Resource::Data, bytes).map_err(at(Step::Data))?;
@@ -82,6 +115,15 @@ impl Bounds {
         Ok(())
     }
 
+    /// Keeps the child from moving to another cgroup, and from changing the limits of its own.
+    fn shut_in(&self) -> rustix::io::Result<()> {
+        // SAFETY: this process has one thread, being forked, and keeps all its descriptors.
+        match unsafe { unshare_unsafe(UnshareFlags::NEWCGROUP) } {
+            Err(Errno::PERM) => self.namespace.enter(UnshareFlags::NEWCGROUP),
+            done => done,
+        }
+    }
+
     /// What a failed start says, if it was a bound that failed.
     pub(in crate::link) fn failed(&self, error: &io::Error) -> Option<Unenforced> {
         let raw = error.raw_os_error().filter(|raw| *raw > STEP)?;
@@ -89,14 +131,19 @@ impl Bounds {
         let steps = [
             (Step::Privileges, "no_new_privs", "the kernel denies it"),
             (Step::Core, "the end of core dumps", "the kernel denies it"),
+            (Step::Group, "a limit of `sandbox`", "the child's cgroup cannot be entered"),
+            (Step::ShutIn, "a limit of `sandbox`", SHUT_IN),
+            (Step::Capabilities, "`sandbox`", "capabilities cannot be given up"),
             (Step::Namespace, PROCESSES, NAMESPACE),
             (Step::Count, PROCESSES, ROOT),
             (Step::Data, MEMORY, "the kernel denies the limit"),
             (Step::Files, "`sandbox.read` and `sandbox.write`", "the kernel denies the rules"),
             (Step::Calls, if self.data.is_some() { MEMORY } else { NETWORK }, "the kernel takes no seccomp filter"),
         ];
-        let (_, what, told) = steps.into_iter().find(|(step, ..)| *step as i32 == raw / STEP)?;
-        Some(Unenforced::new(what, format!("{told} ({why})")))
+        let (step, what, told) = steps.into_iter().find(|(step, ..)| *step as i32 == raw / STEP)?;
+        let ungrouped = self.ungrouped.as_deref().filter(|_| matches!(step, Step::Namespace | Step::Count));
+        let ungrouped = ungrouped.map(|why| format!("; {why}")).unwrap_or_default();
+        Some(Unenforced::new(what, format!("{told} ({why}{ungrouped})")))
     }
 
     /// Whether the bounds say which files may be executed.
@@ -108,9 +155,28 @@ impl Bounds {
 const PROCESSES: &str = "`sandbox.processes_max`";
 const MEMORY: &str = "`sandbox.memory_max`";
 const NETWORK: &str = "`sandbox.network`";
+const SHUT_IN: &str = "the child cannot be kept in its cgroup, which takes a namespace of cgroups";
 const NAMESPACE: &str =
     "no cgroup is delegated to the hub and it may make no user namespace; delegate one (systemd: Delegate=yes)";
 const ROOT: &str = "no cgroup is delegated to the hub, and without one the kernel counts no processes of root; delegate one (systemd: Delegate=yes), or run the hub as another user";
+
+/// What root needs to be at home among its own files, and to be a server. Whatever else it can would undo a bound:
+/// raise a limit, look into other processes, load a module.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::NET_BIND_SERVICE);
+
+/// Gives up all other capabilities, for good: with no_new_privs no program gets back what its process had not.
+fn shed() -> rustix::io::Result<()> {
+    let CapabilitySets { effective, permitted, inheritable } = capabilities(None)?;
+    let [effective, permitted, inheritable] = [effective, permitted, inheritable].map(|set| set & KEPT);
+    set_capabilities(None, CapabilitySets { effective, permitted, inheritable })
+}
 
 fn limit(resource: Resource, bytes: u64) -> rustix::io::Result<()> {
     let old = getrlimit(resource);
@@ -135,7 +201,7 @@ fn restrict(ruleset: &OwnedFd, reading: bool) -> rustix::io::Result<()> {
         unsafe { libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), PATH_BENEATH, &raw const rule, 0) };
     }
     // SAFETY: it takes no pointers.
-    match unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_fd().as_raw_fd(), 0) } {
+    match unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) } {
         0 => Ok(()),
         _ => Err(last()),
     }
