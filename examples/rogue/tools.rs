@@ -69,6 +69,7 @@ const TOOLS: &[Tool] = &[
     // Processes.
     ("grandchild", "ignore_term:boolean hold_pipes:boolean", "Starts sleep 1000 in our process group; returns its id. With hold_pipes it keeps our stdout and stderr.", grandchild),
     ("daemon", "", "Starts sleep 1000 in a session of its own; returns its id.", daemon),
+    ("orphans", "count:integer", "Leaves so many dead processes to whoever is the parent of orphans.", orphans),
     ("env", "", "The environment as a JSON object.", |call| call.answer(env::vars_os().map(|(name, value)| (lossy(&name), json!(lossy(&value)))).collect::<Value>())),
     ("fds", "", "The open descriptors as a JSON object of number and target.", fds),
     // What is not its own. The answer begins with "error" where it was kept from it.
@@ -283,6 +284,17 @@ fn daemon(call: Call) {
     let script = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!";
     match Command::new("/bin/sh").args(["-c", script]).output() {
         Ok(done) => call.answer(String::from_utf8_lossy(&done.stdout).trim()),
+        Err(error) => call.fail(-32603, &error.to_string()),
+    }
+}
+
+fn orphans(call: Call) {
+    // A shell that ends at once leaves what it started behind; that ends a moment later.
+    let shells = (0..call.number("count")).map(|_| {
+        Command::new("/bin/sh").args(["-c", "sleep 0.05 &"]).stdin(Stdio::null()).stdout(Stdio::null()).status()
+    });
+    match shells.collect::<io::Result<Vec<_>>>() {
+        Ok(_) => call.answer("ok"),
         Err(error) => call.fail(-32603, &error.to_string()),
     }
 }

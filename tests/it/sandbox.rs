@@ -339,3 +339,69 @@ async fn an_edited_sandbox_is_that_of_the_next_process() {
         assert!(began.elapsed() < PATIENCE, "{}", hub.log());
     }
 }
+
+/// The process that `unshare` started in its place.
+fn child_of(pid: u32) -> Option<u32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    list.split_whitespace().next()?.parse().ok()
+}
+
+/// Children of a process by their name, dead or alive.
+fn children_of(pid: u32, name: &str) -> usize {
+    let stat = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("stat")).ok();
+    let is_one = |stat: &String| {
+        let (head, rest) = stat.rsplit_once(')').unwrap_or_default();
+        head.ends_with(&format!("({name}")) && rest.split_whitespace().nth(1) == Some(&pid.to_string())
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter_map(stat).filter(is_one).count()
+}
+
+/// A hub as in the barest container, as far as the script makes it: it ends with `exec "$@"`.
+fn start_contained(script: &str) -> Option<Hub> {
+    let namespaces = ["--fork", "--kill-child", "--pid", "--mount"];
+    let user: &[&str] = if is_root() { &[] } else { &["--user", "--map-root-user"] };
+    let unshare = |rest: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(namespaces).args(user).args(rest);
+        command
+    };
+    if !unshare(&["mount", "-t", "tmpfs", "none", "/mnt"]).output().is_ok_and(|done| done.status.success()) {
+        println!("namespaces are denied here: nothing can be shown");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(folder.path(), is_root().then_some(NOBODY), None).unwrap();
+    let path = folder.path().join("hub.toml");
+    fs::write(&path, rogue("a", &[], "")).unwrap();
+    let inside = hubward(&["serve", "--bind", "127.0.0.1:0", "--log-level", "debug", "-c"]);
+    let mut command = unshare(&["sh", "-ec", script, "sh"]);
+    command.arg(inside.get_program()).args(inside.get_args()).arg(path);
+    command.env_remove("HUBWARD_CONFIG").env_remove("HUBWARD_LOG").env("HOME", folder.path());
+    Some(Hub::run(folder, command))
+}
+
+#[tokio::test]
+async fn f109_first_process_one_processor_read_only_without_proc_and_privileges() {
+    let drop = if is_root() { "setpriv --reuid 65534 --regid 65534 --clear-groups" } else { "" };
+    for proc in ["mount -t proc none /proc", "mount -t tmpfs none /proc"] {
+        let script = format!("{proc}; mount -o remount,bind,ro /; exec taskset -c 0 {drop} \"$@\"");
+        let Some(hub) = start_contained(&script) else { return };
+        let first = child_of(hub.pid()).unwrap();
+        let client = Client::open(&hub, "/a/mcp").await;
+        assert_eq!(told(&client, "echo", &json!({ "text": "works" })).await, "works");
+        let refused = told(&client, "write_file", &json!({ "path": "/etc/hubward-test" })).await;
+        assert!(refused.starts_with("error"), "{refused}");
+        // Who is left behind has no other parent than the first process.
+        assert_eq!(told(&client, "orphans", &json!({ "count": 5 })).await, "ok");
+        eventually("the dead are reaped", || children_of(first, "sleep") == 0).await;
+        assert_eq!(client.delete().await, 204);
+        assert_eq!(told(&Client::open(&hub, "/a/mcp").await, "echo", &json!({ "text": "again" })).await, "again");
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(first as i32).unwrap(),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
+        let mut hub = hub;
+        assert!(hub.ended().success(), "{}", hub.log());
+    }
+}

@@ -6,6 +6,7 @@
 //! a cgroup below.
 
 use std::{
+    ffi::CString,
     fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -15,7 +16,10 @@ use std::{
     },
 };
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+};
 
 use crate::link::orphans;
 
@@ -31,6 +35,8 @@ const ROUNDS_MAX: usize = 5;
 pub(super) struct Group {
     folder: PathBuf,
     procs: OwnedFd,
+    /// Where the tree can be seen.
+    mounts: Vec<CString>,
 }
 
 impl Group {
@@ -60,12 +66,24 @@ impl Group {
         }
         let procs = open(folder.join("cgroup.procs"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
         let procs = procs.map_err(|errno| removed(errno.into()))?;
-        Ok(Group { folder, procs })
+        Ok(Group {
+            folder,
+            procs,
+            mounts: mounts()?.into_iter().filter_map(|(mount, _)| CString::new(mount).ok()).collect(),
+        })
     }
 
     /// Moves the calling process in. Runs in the child.
     pub(super) fn join(&self) -> rustix::io::Result<()> {
         rustix::io::write(&self.procs, b"0").map(drop)
+    }
+
+    /// Covers the tree with nothing. Runs in the child, in namespaces of its own: what may write to a cgroup is a
+    /// question of the user, who is the same.
+    pub(super) fn hide(&self) -> rustix::io::Result<()> {
+        mount_change(c"/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
+        let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        self.mounts.iter().try_for_each(|place| mount(c"none", place.as_c_str(), c"tmpfs", flags, None))
     }
 }
 
@@ -79,20 +97,28 @@ impl Drop for Group {
     }
 }
 
+/// Where cgroups v2 are mounted, and how.
+fn mounts() -> Result<Vec<(String, String)>, String> {
+    let path = "/proc/self/mountinfo";
+    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let cgroups = text.lines().filter_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        Some((mount.split(' ').nth(4)?.to_owned(), kind.strip_prefix("cgroup2 ")?.to_owned()))
+    });
+    Ok(cgroups.collect())
+}
+
 /// The cgroup that is ours, and that in which we are.
 fn base() -> Result<(PathBuf, PathBuf), String> {
-    let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
-    let (cgroups, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);
+    let path = "/proc/self/cgroup";
+    let cgroups = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
     let own = cgroups.lines().find_map(|line| line.strip_prefix("0::/")).ok_or("there is no cgroup v2")?;
-    let mount = mounts.lines().find_map(|line| {
-        let (mount, kind) = line.split_once(" - ")?;
-        Some((mount.split(' ').nth(4)?, kind.strip_prefix("cgroup2 ")?))
-    });
-    let (mount, options) = mount.ok_or("no cgroup v2 is mounted")?;
+    let (mount, options) = mounts()?.into_iter().next().ok_or("no cgroup v2 is mounted")?;
+    // Without it whoever makes a namespace of cgroups may still lift the limits of its own.
     if !options.split([' ', ',']).any(|option| option == "nsdelegate") {
-        return Err(format!("{mount} is mounted without `nsdelegate`: a child could leave its cgroup"));
+        return Err(format!("{mount} is mounted without `nsdelegate`, so a child could lift its limits"));
     }
-    let mount = Path::new(mount);
+    let mount = Path::new(&mount);
     let ours = mount.join(own);
     let above = ours.parent().filter(|above| above.starts_with(mount));
     let is_ours = |folder: &&Path| is_delegated(folder) || *folder == mount;

@@ -92,7 +92,7 @@ impl Bounds {
         setrlimit(Resource::Core, self.core.clone()).map_err(at(Step::Core))?;
         if let Some(group) = &self.group {
             group.join().map_err(at(Step::Group))?;
-            self.shut_in().map_err(at(Step::ShutIn))?;
+            self.shut_in(group).map_err(at(Step::ShutIn))?;
         }
         if let Some(max) = self.count {
             self.namespace.enter(UnshareFlags::empty()).map_err(at(Step::Namespace))?;
@@ -115,13 +115,15 @@ impl Bounds {
         Ok(())
     }
 
-    /// Keeps the child from moving to another cgroup, and from changing the limits of its own.
-    fn shut_in(&self) -> rustix::io::Result<()> {
+    /// Keeps the child from moving to another cgroup, and from changing any limits: it sees no cgroups but its own.
+    fn shut_in(&self, group: &Group) -> rustix::io::Result<()> {
+        let apart = UnshareFlags::NEWCGROUP | UnshareFlags::NEWNS;
         // SAFETY: this process has one thread, being forked, and keeps all its descriptors.
-        match unsafe { unshare_unsafe(UnshareFlags::NEWCGROUP) } {
-            Err(Errno::PERM) => self.namespace.enter(UnshareFlags::NEWCGROUP),
-            done => done,
+        match unsafe { unshare_unsafe(apart) } {
+            Err(Errno::PERM) => self.namespace.enter(apart)?,
+            done => done?,
         }
+        group.hide()
     }
 
     /// What a failed start says, if it was a bound that failed.
@@ -155,7 +157,7 @@ impl Bounds {
 const PROCESSES: &str = "`sandbox.processes_max`";
 const MEMORY: &str = "`sandbox.memory_max`";
 const NETWORK: &str = "`sandbox.network`";
-const SHUT_IN: &str = "the child cannot be kept in its cgroup, which takes a namespace of cgroups";
+const SHUT_IN: &str = "the child cannot be kept in its cgroup, which takes namespaces of cgroups and mounts";
 const NAMESPACE: &str =
     "no cgroup is delegated to the hub and it may make no user namespace; delegate one (systemd: Delegate=yes)";
 const ROOT: &str = "no cgroup is delegated to the hub, and without one the kernel counts no processes of root; delegate one (systemd: Delegate=yes), or run the hub as another user";
