@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::fixture::{Answer, Client, Hub, LATEST, PATIENCE, http, hubward, initialize, post, rogue};
+use super::fixture::{Answer, Client, Hub, LATEST, PATIENCE, eventually, http, hubward, initialize, post, rogue};
 
 /// Somebody without privileges, who is everywhere.
 const NOBODY: u32 = 65534;
