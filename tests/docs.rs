@@ -79,7 +79,10 @@ fn the_defaults_are_the_defaults() {
         let folder = Path::new("/somewhere");
         let with = |line: &str| parse(&file.replace("LINE", line), folder, &|_| None);
         // The prefix of an inline key has to go with its line.
-        let plain = parse(&file.replace("restart.LINE", "").replace("LINE", ""), folder, &|_| None).unwrap().0;
+        let plain =
+            parse(&file.replace("restart.LINE", "").replace("sandbox.LINE", "").replace("LINE", ""), folder, &|_| None)
+                .unwrap()
+                .0;
         let line = format!("{} = {value}", key.strip_prefix(name).unwrap());
         let written = with(&line).unwrap_or_else(|errors| panic!("{line}: {errors:?}")).0;
         assert_eq!(written, plain, "{key} = {value}");

@@ -115,7 +115,7 @@ pub fn allocate(call: Call) {
         if block.try_reserve_exact((STEP << 20) as usize).is_err() {
             break;
         }
-        block.resize((STEP << 20) as usize, 1);
+        (0..STEP).for_each(|_| block.extend_from_slice(&[1; 1 << 20]));
         kept.push(block);
         got += STEP;
     }
