@@ -28,7 +28,7 @@
 //! |---|---|
 //! | [`wire`] | bytes and their meaning: [`wire::message`], [`wire::revision`], [`wire::lines`]. Pure: no I/O, no clock |
 //! | [`config`] | from the text of `hub.toml` to a [`Config`], from two of them to a [`Plan`](config::Plan). Pure, but for [`config::read`], [`config::find`] and [`config::watch`] |
-//! | [`link`] | ways to reach a peer. [`link::process`] is a child: `pump.rs` moves bytes at its pipes, `ladder.rs` sees its end through, `stderr.rs` keeps its last words, [`link::orphans`] finds what it left behind, [`link::keeper`] cleans up when the hub is killed. [`link::remote`] is a server somewhere else: `exchange.rs` sends a message, `answer.rs` hears what comes back, `session.rs` opens a lost session again, `sse.rs` is HTTP+SSE. [`link::stdio`] is ourselves. [`link::connection`] makes one Link serve many |
+//! | [`link`] | ways to reach a peer. [`link::process`] is a child: `pump.rs` moves bytes at its pipes, `ladder.rs` sees its end through, `stderr.rs` keeps its last words, [`link::orphans`] finds what it left behind, [`link::keeper`] cleans up when the hub is killed, [`link::sandbox`] bounds what it may reach. [`link::remote`] is a server somewhere else: `exchange.rs` sends a message, `answer.rs` hears what comes back, `session.rs` opens a lost session again, `sse.rs` is HTTP+SSE. [`link::stdio`] is ourselves. [`link::connection`] makes one Link serve many |
 //! | [`auth`] | with what remote servers are asked, and how a token is come by and kept: [`auth::oauth`], [`auth::store`] |
 //! | [`bridge`] | what every caller sees of every upstream, whatever its era and the client's: its table of the four ways |
 //! | [`hub`] | who lives, who restarts, who is published, who shares a process |

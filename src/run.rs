@@ -17,7 +17,7 @@ use crate::{
     auth::Credentials,
     config::{Bind, Config, Name},
     hub::{Apply, Drain, House, Hub, HubAddress, ReloadError, Source},
-    link::{Link, keeper::Keeper, orphans},
+    link::{Link, keeper::Keeper, orphans, sandbox},
     server::{self, Front, stdio::Hides},
     shutdown::Shutdown,
 };
@@ -94,13 +94,14 @@ pub fn bind(binds: &[Bind]) -> Result<Vec<TcpListener>, StartError> {
 impl Running {
     /// Binds, serves, and then brings up the upstreams: it listens before any child starts.
     ///
-    /// For programs: it becomes the parent of orphaned descendants, and starts a keeper that ends what is left
-    /// should this process be killed.
+    /// For programs: nobody of the same user may look into this process any more, it becomes the parent of orphaned
+    /// descendants, and starts a keeper that ends what is left should it be killed.
     pub async fn start(config: Config, hash: String, source: Option<Source>) -> Result<Running, StartError> {
         if let Some(open) = config.hub.exposed() {
             return Err(StartError::Exposed(open.clone()));
         }
         let listeners = bind(&config.hub.bind)?;
+        sandbox::keep_secrets();
         if let Err(error) = orphans::adopt() {
             tracing::warn!("children that escape their process group cannot be found: {error}");
         }

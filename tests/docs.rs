@@ -22,6 +22,7 @@ const TABLES: [(&str, &str); 6] = [
     ("", "[upstreams.x]\nLINE\ncommand = 'x'"),
     ("restart.", "[upstreams.x]\ncommand = 'x'\nrestart.LINE"),
     ("tools.", "[upstreams.x]\ncommand = 'x'\ntools.LINE"),
+    ("sandbox.", "[upstreams.x]\ncommand = 'x'\nsandbox.LINE"),
 ];
 
 fn read(text: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
@@ -79,10 +80,13 @@ fn the_defaults_are_the_defaults() {
         let folder = Path::new("/somewhere");
         let with = |line: &str| parse(&file.replace("LINE", line), folder, &|_| None);
         // The prefix of an inline key has to go with its line.
-        let plain =
-            parse(&file.replace("restart.LINE", "").replace("tools.LINE", "").replace("LINE", ""), folder, &|_| None)
-                .unwrap()
-                .0;
+        let plain = parse(
+            &file.replace("restart.LINE", "").replace("tools.LINE", "").replace("sandbox.LINE", "").replace("LINE", ""),
+            folder,
+            &|_| None,
+        )
+        .unwrap()
+        .0;
         let line = format!("{} = {value}", key.strip_prefix(name).unwrap());
         let written = with(&line).unwrap_or_else(|errors| panic!("{line}: {errors:?}")).0;
         assert_eq!(written, plain, "{key} = {value}");

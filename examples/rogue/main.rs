@@ -5,6 +5,7 @@
 //! The reader handles each message before it reads the next; what takes time has its own thread.
 
 mod options;
+mod reach;
 mod server;
 mod tools;
 

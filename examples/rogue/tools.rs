@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::reach;
 use crate::server::{Call, sleep_forever};
 
 /// Name, arguments as `name:type`, description, deed.
@@ -68,8 +69,17 @@ const TOOLS: &[Tool] = &[
     // Processes.
     ("grandchild", "ignore_term:boolean hold_pipes:boolean", "Starts sleep 1000 in our process group; returns its id. With hold_pipes it keeps our stdout and stderr.", grandchild),
     ("daemon", "", "Starts sleep 1000 in a session of its own; returns its id.", daemon),
+    ("orphans", "count:integer", "Leaves so many dead processes to whoever is the parent of orphans.", orphans),
     ("env", "", "The environment as a JSON object.", |call| call.answer(env::vars_os().map(|(name, value)| (lossy(&name), json!(lossy(&value)))).collect::<Value>())),
     ("fds", "", "The open descriptors as a JSON object of number and target.", fds),
+    // What is not its own. The answer begins with "error" where it was kept from it.
+    ("read_file", "path:string", "The content of a file.", reach::read_file),
+    ("write_file", "path:string", "Adds a line to a file.", reach::write_file),
+    ("empty_file", "path:string", "Truncates a file by its path.", reach::empty_file),
+    ("connect", "by:string to:string", "Reaches out by tcp, udp, unix; makes a pair or a ring.", reach::connect),
+    ("fork", "count:integer", "Starts so many processes at once; returns how many it got.", |call| call.spawn(reach::fork)),
+    ("allocate", "mib:integer", "Takes and uses so much memory; returns how much it got.", |call| call.spawn(reach::allocate)),
+    ("map", "mib:integer kind:string", "Maps private, shared or growing memory.", reach::map),
     // What the rogue remembers, as JSON.
     ("state", "set:string", "A value of this process; set changes it first.", state),
     ("levels", "", "The levels of every logging/setLevel.", |call| { let levels = json!(call.server.memory().levels); call.answer(levels) }),
@@ -289,6 +299,17 @@ fn daemon(call: Call) {
     let script = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!";
     match Command::new("/bin/sh").args(["-c", script]).output() {
         Ok(done) => call.answer(String::from_utf8_lossy(&done.stdout).trim()),
+        Err(error) => call.fail(-32603, &error.to_string()),
+    }
+}
+
+fn orphans(call: Call) {
+    // A shell that ends at once leaves what it started behind; that ends a moment later.
+    let shells = (0..call.number("count")).map(|_| {
+        Command::new("/bin/sh").args(["-c", "sleep 0.05 &"]).stdin(Stdio::null()).stdout(Stdio::null()).status()
+    });
+    match shells.collect::<io::Result<Vec<_>>>() {
+        Ok(_) => call.answer("ok"),
         Err(error) => call.fail(-32603, &error.to_string()),
     }
 }

@@ -93,7 +93,7 @@ fn named(text: &str) {
         assert!(text.bytes().all(|b| b.is_ascii_digit() || b == b'-'), "{text:?}");
     }
     let audience = Audience::default();
-    let session = Session::new(Transport::Streamable, 1, 1).expect("random numbers");
+    let session = Session::new(Transport::Streamable, Default::default(), 1, 1).expect("random numbers");
     audience.insert(session.clone());
     assert!(audience.get(text).is_none_or(|found| *found.id == *text), "{text:?}");
     assert!(audience.get(&session.id).is_some() && session.id.bytes().all(|b| b.is_ascii_graphic()));

@@ -13,7 +13,7 @@ use super::{FAILED, Globals, OK, USAGE, ask::Target, complain, fail, not_started
 use crate::{
     auth::Credentials,
     config::{Config, Era, Format, Name, RemoteConfig, Text, TlsConfig, Transport, UpstreamConfig},
-    link::stdio,
+    link::{sandbox, stdio},
     run,
     server::stdio::Hides,
     shutdown::Shutdown,
@@ -198,6 +198,7 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
             Ok(shutdown) => shutdown,
             Err(error) => return fail(FAILED, format!("cannot listen for signals: {error}")),
         };
+        sandbox::keep_secrets();
         if let Err(error) = run::serve_stdio(config, &name, credentials, hides, link, shutdown).await {
             return not_started(error);
         }

@@ -22,11 +22,12 @@ pub(super) enum Section {
     User,
     UpstreamTls,
     Tools,
+    Sandbox,
 }
 
 use Section::*;
 
-const SECTIONS: [Section; 18] = [
+const SECTIONS: [Section; 19] = [
     Root,
     Hub,
     Access,
@@ -45,6 +46,7 @@ const SECTIONS: [Section; 18] = [
     User,
     UpstreamTls,
     Tools,
+    Sandbox,
 ];
 
 impl Section {
@@ -113,6 +115,7 @@ impl Section {
                 "expose_errors",
                 "restart",
                 "allow",
+                "sandbox",
                 "url",
                 "transport",
                 "headers",
@@ -130,6 +133,7 @@ impl Section {
             User => &["username", "password"],
             UpstreamTls => &["ca", "cert", "key", "verify"],
             Tools => &["allow", "deny"],
+            Sandbox => &["read", "write", "memory_max", "processes_max", "network"],
         }
     }
 
@@ -137,7 +141,7 @@ impl Section {
     pub(super) fn later(self) -> &'static [&'static str] {
         match self {
             Hub => &["tls"],
-            Defaults | Upstream => &["log_level", "stderr_file", "sandbox", "extensions"],
+            Defaults | Upstream => &["log_level", "stderr_file", "extensions"],
             _ => &[],
         }
     }
@@ -164,6 +168,7 @@ impl Section {
             User => "basic or digest",
             UpstreamTls => "an upstream's tls",
             Tools => "tools",
+            Sandbox => "sandbox",
         }
     }
 }

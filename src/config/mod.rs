@@ -26,6 +26,7 @@ pub mod plan;
 mod remote;
 pub mod report;
 mod restart;
+mod sandbox;
 mod tools;
 mod upstream;
 mod value;
@@ -42,6 +43,7 @@ pub use name::{Name, NameError};
 pub use plan::{Plan, plan};
 pub use remote::{Auth, ClientCredentials, OAuthConfig, RemoteConfig, TlsConfig, Transport};
 pub use report::{Diagnostic, Severity};
+pub use sandbox::SandboxConfig;
 pub use tools::ToolFilter;
 pub use watch::{Watch, WatchError, watch};
 
@@ -302,6 +304,7 @@ pub struct UpstreamConfig {
     pub tools: Option<ToolFilter>,
     /// `true`: a tool whose definition is not the accepted one is withheld.
     pub pin_tools: bool,
+    pub sandbox: SandboxConfig,
     /// Why it cannot run, when a variable or file it names is missing and that is forgiven (`required = false`, or
     /// the upstream is disabled). Names the variable, never a value. Nobody writes this; it is found.
     pub unavailable: Option<String>,
@@ -334,6 +337,7 @@ impl UpstreamConfig {
             allow: vec![Grant::All],
             tools: None,
             pin_tools: false,
+            sandbox: SandboxConfig::default(),
             unavailable: None,
         }
     }

@@ -153,6 +153,7 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
         allow,
         tools,
         pin_tools,
+        sandbox,
         unavailable,
     } = new;
     // What a process is made of, or how its pipes are read. Switching an upstream on or off is the same deed: one side
@@ -167,6 +168,7 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
         || *isolation != old.isolation
         || *era != old.era
         || *strict_stdout != old.strict_stdout
+        || *sandbox != old.sandbox
         || *unavailable != old.unavailable;
     // What the hub alone looks at.
     let policy = *required != old.required
@@ -242,6 +244,7 @@ mod tests {
         check(Change::Process, |u| u.isolation = Isolation::Shared);
         check(Change::Process, |u| u.era = Era::Legacy);
         check(Change::Process, |u| u.strict_stdout = true);
+        check(Change::Process, |u| u.sandbox.network = false);
         check(Change::Process, |u| u.unavailable = Some("X is not set".into()));
         check(Change::InPlace, |u| u.required = false);
         check(Change::InPlace, |u| u.start = Start::Eager);

@@ -15,6 +15,7 @@ use super::expand::{Text, is_variable};
 use super::keys::{self, Section};
 use super::remote::{COMMAND_KEYS, REMOTE_KEYS, RemoteFile};
 use super::restart::RestartFile;
+use super::sandbox::SandboxFile;
 use super::tools::{TOOL_KEYS, ToolsFile};
 use super::value::{Field, Reader, Zero, set};
 use super::{Era, Grant, InheritEnv, Isolation, Start, UpstreamConfig, lint};
@@ -42,6 +43,7 @@ pub(super) struct UpstreamFile {
     expose_errors: Option<bool>,
     restart: RestartFile,
     allow: Option<Vec<Grant>>,
+    sandbox: SandboxFile,
     remote: RemoteFile,
     tools: ToolsFile,
 }
@@ -119,6 +121,7 @@ impl<'a> Reader<'a> {
                 "expose_errors" => file.expose_errors = self.switch(&field),
                 "restart" => file.restart = self.restart(&field),
                 "allow" => file.allow = self.grants(&field),
+                "sandbox" => file.sandbox = self.sandbox(&field),
                 key if REMOTE_KEYS.contains(&key) => self.remote_key(&field, section, &mut file.remote),
                 key if TOOL_KEYS.contains(&key) => self.tool_key(&field, &mut file.tools),
                 _ => self.unknown(&field, section),
@@ -222,6 +225,7 @@ impl<'a> Reader<'a> {
         config.env = file.env.iter().map(|(key, value)| (key.clone(), self.follow(value))).collect();
         set(&mut config.inherit_env, file.inherit_env.clone());
         set(&mut config.strict_stdout, file.strict_stdout);
+        config.sandbox = self.sandbox_complete(&file.sandbox);
         Some(self.supervised(config, &file, field))
     }
 
@@ -247,7 +251,7 @@ impl<'a> Reader<'a> {
 
     /// The text, or a blank where a reference leads nowhere: then either an error stands in the report, or the
     /// upstream is unavailable and the blank is never used.
-    fn follow(&mut self, written: &Spanned<String>) -> Text {
+    pub(super) fn follow(&mut self, written: &Spanned<String>) -> Text {
         self.expand(written).unwrap_or_else(|| Text::secret(""))
     }
 }
@@ -258,7 +262,7 @@ const ISOLATION: [(&str, Isolation); 3] =
 const ERA: [(&str, Era); 3] = [("auto", Era::Auto), ("legacy", Era::Legacy), ("modern", Era::Modern)];
 
 /// `folder/.` is `folder`: what is shown and compared should not depend on how it was put.
-fn tidy(folder: &Path, path: &str) -> std::path::PathBuf {
+pub(super) fn tidy(folder: &Path, path: &str) -> std::path::PathBuf {
     folder.join(path).components().collect()
 }
 
@@ -288,6 +292,7 @@ impl UpstreamFile {
             expose_errors: self.expose_errors.or(defaults.expose_errors),
             restart: self.restart.over(&defaults.restart),
             allow: self.allow.or_else(|| defaults.allow.clone()),
+            sandbox: self.sandbox.over(&defaults.sandbox),
             remote: self.remote.over(&defaults.remote),
             tools: self.tools.over(&defaults.tools),
         }

@@ -3,7 +3,10 @@
 use std::sync::OnceLock;
 
 use super::*;
-use crate::access::{Barred, Gate, Principal};
+use crate::{
+    access::{Barred, Gate, Principal},
+    observe::audit::Audit,
+};
 
 /// What the server and the Hub share: what may be seen without asking an actor.
 pub struct House {
@@ -113,6 +116,32 @@ impl House {
     /// Why a principal may not use an upstream, if it may not.
     pub fn bars(&self, gate: &Gate, config: &HubConfig, route: &Route, principal: &Principal) -> Option<Barred> {
         gate.bars(principal, route.name.as_str(), &route.config.allow, || self.mounts(config, route))
+    }
+
+    /// The audit of a configuration: the one that is written already, or another.
+    pub(super) fn audit(&self, hub: &HubConfig) -> Result<Option<Arc<Audit>>, ReloadError> {
+        let Some(wanted) = &hub.log.audit else { return Ok(None) };
+        let there = self.engine.audit.load_full().filter(|audit| audit.config() == wanted);
+        if there.is_some() {
+            return Ok(there);
+        }
+        Audit::open(wanted).map(Some).map_err(|error| {
+            let why = format!(
+                "cannot write the audit {}: {error}; correct `path`, or make its folder",
+                wanted.path.display()
+            );
+            self.update_status(|status| status.rejected = Some(why.clone()));
+            tracing::error!("{why}");
+            ReloadError::Rejected(why)
+        })
+    }
+
+    /// Takes over what a configuration says of the hub itself.
+    pub(super) fn adopt(&self, hub: &HubConfig, audit: Option<Arc<Audit>>) {
+        self.engine.set_limits(hub.limits.clone());
+        self.engine.audit.store(audit);
+        self.gate.store(Arc::new(Gate::new(hub, Some(&self.gate.load()))));
+        self.config.store(Arc::new(hub.clone()));
     }
 
     /// Ends the sessions of principals who are not known any more, or not let in where they are.

@@ -48,8 +48,6 @@ use crate::config::{
 
 pub use house::{House, HubStatus};
 
-use crate::observe::audit::Audit;
-
 use audience::Audience;
 use engine::Engine;
 use routes::{Route, RouteTable, Routes, Serving, State, UpstreamStatus};
@@ -193,7 +191,7 @@ impl Hub {
             tracing::error!(%error, "the new configuration was refused");
             return Err(error);
         }
-        let audit = self.audit(&new.hub)?;
+        let audit = self.house.audit(&new.hub)?;
         let mut added: Vec<Name> = Vec::new();
         for name in plan.added.iter() {
             let config = Arc::new(new.upstreams[name].clone());
@@ -208,11 +206,7 @@ impl Hub {
         }
         self.config = new;
         self.hash = hash;
-        self.house.engine.set_limits(self.config.hub.limits.clone());
-        self.house.engine.audit.store(audit);
-        let gate = crate::access::Gate::new(&self.config.hub, Some(&self.house.gate.load()));
-        self.house.gate.store(Arc::new(gate));
-        self.house.config.store(Arc::new(self.config.hub.clone()));
+        self.house.adopt(&self.config.hub, audit);
         self.publish();
         self.house.see_off_strangers();
         for child in removed {
@@ -222,24 +216,6 @@ impl Hub {
             self.start_eagerly(name);
         }
         Ok(self.applied(&plan))
-    }
-
-    /// The audit of a configuration: the one that is written already, or another.
-    fn audit(&self, hub: &HubConfig) -> Result<Option<Arc<Audit>>, ReloadError> {
-        let Some(wanted) = &hub.log.audit else { return Ok(None) };
-        let there = self.house.engine.audit.load_full().filter(|audit| audit.config() == wanted);
-        if there.is_some() {
-            return Ok(there);
-        }
-        Audit::open(wanted).map(Some).map_err(|error| {
-            let why = format!(
-                "cannot write the audit {}: {error}; correct `path`, or make its folder",
-                wanted.path.display()
-            );
-            self.house.update_status(|status| status.rejected = Some(why.clone()));
-            tracing::error!("{why}");
-            ReloadError::Rejected(why)
-        })
     }
 
     fn applied(&mut self, plan: &Plan) -> Applied {

@@ -10,11 +10,12 @@ use tokio::runtime::Handle;
 
 use super::{engine::Engine, remote::Far};
 use crate::{
-    config::{Name, UpstreamConfig},
+    config::{Name, SandboxConfig, UpstreamConfig},
     link::{
         Link,
         process::{self, Exit, Process, ProcessSpec},
         remote::{self, Remote},
+        sandbox::Sandbox,
     },
 };
 
@@ -151,5 +152,17 @@ pub fn process_spec(
         stop_timeout: config.stop_timeout,
         message_bytes_max,
         strict_stdout: config.strict_stdout,
+        sandbox: sandbox(&config.sandbox),
+    }
+}
+
+fn sandbox(config: &SandboxConfig) -> Sandbox {
+    let SandboxConfig { read, write, memory_max, processes_max, network } = config.clone();
+    Sandbox {
+        read,
+        write,
+        memory_max: memory_max.map(|bytes| bytes as u64),
+        processes_max: processes_max.map(|count| count as u64),
+        offline: !network,
     }
 }

@@ -80,7 +80,14 @@ mod linux {
     pub(super) fn start(mut command: Command) -> io::Result<Keeper> {
         let (reader, pipe) = io::pipe()?;
         let mut instance = Instance::begin();
-        command.envs(instance.marks()).stdin(reader).stdout(Stdio::null()).current_dir("/").process_group(0);
+        // What the hub's environment holds is not for everybody who may look at the keeper's.
+        command
+            .env_clear()
+            .envs(instance.marks())
+            .stdin(reader)
+            .stdout(Stdio::null())
+            .current_dir("/")
+            .process_group(0);
         let child = instance.start(|| command.spawn(), |child| Some(child.id()))?;
         Ok(Keeper { inner: Some(Inner { pipe: Some(pipe), child, _instance: instance }) })
     }

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{process::Child, task::JoinHandle, time};
 
-use super::{orphans::Instance, process::Control, pump};
+use super::{orphans::Instance, process::Control, pump, sandbox::Bounds};
 
 /// How long a group may outlive SIGKILL before we go on; only a kernel that waits for a device lets it.
 const UNKILLABLE_MAX: Duration = Duration::from_secs(1);
@@ -83,6 +83,8 @@ pub(super) struct Family {
     pub(super) stop_timeout: Duration,
     /// To be told that the child was reaped.
     pub(super) instance: Instance,
+    /// What it was bound by has to last as long.
+    pub(super) _bounds: Arc<Bounds>,
 }
 
 /// The tasks at the child's pipes that end with it.

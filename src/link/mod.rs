@@ -11,6 +11,7 @@ pub mod pending;
 pub mod process;
 mod pump;
 pub mod remote;
+pub mod sandbox;
 mod stderr;
 pub mod stdio;
 

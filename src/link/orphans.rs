@@ -49,6 +49,14 @@ pub(super) fn run() -> &'static str {
     })
 }
 
+/// Whether a process bears the mark of this run.
+#[cfg(target_os = "linux")]
+pub(super) fn is_of_this_run(pid: u32) -> bool {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let mark = format!("{RUN}={}", run());
+    environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
+}
+
 /// One child from before its start until its group is gone.
 #[derive(Debug)]
 pub(super) struct Instance {
@@ -154,6 +162,8 @@ mod sweep {
     use std::{
         collections::HashMap,
         fs,
+        mem::MaybeUninit,
+        path::Path,
         time::{Duration, Instant},
     };
 
@@ -185,6 +195,9 @@ mod sweep {
         /// Reaps and ends what needs it; returns whether to look again soon.
         pub(super) fn sweep(&mut self) -> bool {
             let registry = registry();
+            if !Path::new("/proc/self").exists() {
+                return reap_unseen(&registry);
+            }
             let orphans: Vec<u32> = children().into_iter().filter(|pid| !registry.children.contains_key(pid)).collect();
             self.asked.retain(|pid, _| orphans.contains(pid));
             for pid in orphans {
@@ -212,6 +225,32 @@ mod sweep {
                 None => {}
             }
         }
+    }
+
+    /// Reaps the dead where /proc does not tell who there is. Returns whether one that somebody else waits for stands
+    /// in front of others.
+    fn reap_unseen(registry: &Registry) -> bool {
+        while let Some(pid) = dead() {
+            if registry.children.contains_key(&pid) {
+                return true;
+            }
+            let _ = waitpid(Pid::from_raw(pid as i32), WaitOptions::NOHANG);
+        }
+        false
+    }
+
+    /// A child that ended, and stays to be waited for.
+    fn dead() -> Option<u32> {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: the kernel fills the whole of the zeroed info, or leaves it as it is, which means none.
+        let pid = unsafe {
+            match libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) {
+                0 => info.assume_init().si_pid(),
+                _ => 0,
+            }
+        };
+        u32::try_from(pid).ok().filter(|pid| *pid > 0)
     }
 
     /// Is there a child that nobody here waits for?

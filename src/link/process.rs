@@ -25,6 +25,7 @@ use super::{
     ladder::{self, Family, Group, Tasks},
     orphans::Instance,
     pair, pump,
+    sandbox::{Bounds, Sandbox, Unenforced},
     stderr::{self, Stderr},
 };
 
@@ -45,6 +46,7 @@ pub struct ProcessSpec {
     pub message_bytes_max: usize,
     /// Whether a line on stdout that is no message ends it.
     pub strict_stdout: bool,
+    pub sandbox: Sandbox,
 }
 
 /// Why a child could not be started.
@@ -56,6 +58,10 @@ pub enum SpawnError {
     NotExecutable { command: OsString, why: io::Error },
     #[error("cannot use the working directory {cwd:?} ({why}): create it, or correct `cwd`")]
     BadCwd { cwd: PathBuf, why: io::Error },
+    #[error("cannot execute {command:?} ({why}): is it an executable file, and does `sandbox.read` name what runs it?")]
+    Forbidden { command: OsString, why: io::Error },
+    #[error(transparent)]
+    Sandbox(#[from] Unenforced),
     #[error("cannot start {command:?}: {why}")]
     Other { command: OsString, why: io::Error },
 }
@@ -65,15 +71,20 @@ impl SpawnError {
     pub fn for_clients(&self) -> &'static str {
         match self {
             SpawnError::NotFound { .. } => "its command was not found",
-            SpawnError::NotExecutable { .. } => "its command cannot be executed",
+            SpawnError::Sandbox(_) => "its sandbox cannot be enforced here",
+            SpawnError::NotExecutable { .. } | SpawnError::Forbidden { .. } => "its command cannot be executed",
             SpawnError::BadCwd { .. } => "its working directory cannot be used",
             SpawnError::Other { .. } => "its process could not be started",
         }
     }
 
-    fn of(spec: &ProcessSpec, why: io::Error) -> SpawnError {
+    fn of(spec: &ProcessSpec, bounds: &Bounds, why: io::Error) -> SpawnError {
+        if let Some(unenforced) = bounds.failed(&why) {
+            return unenforced.into();
+        }
         let command = spec.command.clone();
         match why.kind() {
+            io::ErrorKind::PermissionDenied if bounds.bound_reading() => SpawnError::Forbidden { command, why },
             io::ErrorKind::NotFound => SpawnError::NotFound { command },
             io::ErrorKind::PermissionDenied => SpawnError::NotExecutable { command, why },
             #[cfg(unix)]
@@ -92,7 +103,8 @@ pub fn spawn(spec: &ProcessSpec, io: &Handle) -> Result<(Process, Link), SpawnEr
         return Err(bad_cwd(io::ErrorKind::NotADirectory.into()));
     }
     let mut instance = Instance::begin();
-    let (child, ends) = start(spec, &mut instance).map_err(|why| SpawnError::of(spec, why))?;
+    let bounds = Arc::new(Bounds::prepare(spec)?);
+    let (child, ends) = start(spec, &bounds, &mut instance).map_err(|why| SpawnError::of(spec, &bounds, why))?;
     let started = Instant::now();
     let pid = child.id().unwrap_or_default();
     let Some(group) = Group::of(pid) else {
@@ -135,7 +147,7 @@ pub fn spawn(spec: &ProcessSpec, io: &Handle) -> Result<(Process, Link), SpawnEr
     });
     let (told, exit) = watch::channel(None);
     tokio::spawn({
-        let family = Family { child, group, stop_timeout: spec.stop_timeout, instance };
+        let family = Family { child, group, stop_timeout: spec.stop_timeout, instance, _bounds: bounds };
         let control = control.clone();
         async move {
             let exit = ladder::climb(family, tasks, control.clone()).await;
@@ -267,6 +279,7 @@ mod unix {
     };
 
     use super::*;
+    use crate::link::sandbox::close_all_on_exec;
 
     pub(in crate::link) type Stdin = Sender;
     pub(in crate::link) type Stdout = Receiver;
@@ -289,7 +302,11 @@ mod unix {
         pub(super) stderr: End<PipeReader>,
     }
 
-    pub(super) fn start(spec: &ProcessSpec, instance: &mut Instance) -> io::Result<(Child, Ends)> {
+    pub(super) fn start(
+        spec: &ProcessSpec,
+        bounds: &Arc<Bounds>,
+        instance: &mut Instance,
+    ) -> io::Result<(Child, Ends)> {
         let (stdin, our_stdin) = io::pipe()?;
         let (our_stdout, stdout) = io::pipe()?;
         let (our_stderr, stderr) = io::pipe()?;
@@ -297,24 +314,29 @@ mod unix {
         command.args(&spec.args).env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
         command.envs(instance.marks()).current_dir(&spec.cwd).process_group(0);
         command.stdin(stdin).stdout(stdout).stderr(stderr);
-        prepare(&mut command);
+        prepare(&mut command, bounds.clone());
         // The command holds the child's ends of the pipes: it must go, or they would never close.
         let mut command = Command::from(command);
         let child = instance.start(|| command.spawn(), |child| child.id())?;
+        #[cfg(target_os = "linux")]
+        raise_badness(&child);
         Ok((child, Ends { stdin: End(our_stdin), stdout: End(our_stdout), stderr: End(our_stderr) }))
     }
 
     /// What the child does between fork and exec.
-    fn prepare(command: &mut std::process::Command) {
+    fn prepare(command: &mut std::process::Command, bounds: Arc<Bounds>) {
         let inherited = inherited();
         #[cfg(target_os = "linux")]
-        let (hub, badness) = (rustix::process::getpid(), badness());
+        let hub = rustix::process::getpid();
         let in_child = move || {
+            // What is found at the start is enough, unless the program that embeds us opens more.
+            close_all_on_exec();
             for fd in inherited {
                 // SAFETY: the number is used for one call; if it is not open any more, the call fails.
                 let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
                 let _ = fcntl_setfd(fd, FdFlags::CLOEXEC);
             }
+            bounds.lay()?;
             #[cfg(target_os = "linux")]
             {
                 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -323,7 +345,6 @@ mod unix {
                     // The hub died before the signal was armed.
                     return Err(rustix::io::Errno::SRCH.into());
                 }
-                let _ = raise_badness(&badness);
             }
             Ok(())
         };
@@ -353,17 +374,13 @@ mod unix {
     #[cfg(target_os = "linux")]
     const BADNESS_MORE: i32 = 200;
 
+    /// It is a program of its own by now, and so lets us; what it started in the meantime has to be sooner than fast.
     #[cfg(target_os = "linux")]
-    fn badness() -> String {
+    fn raise_badness(child: &Child) {
+        let Some(pid) = child.id() else { return };
         let ours = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
-        (ours.trim().parse().unwrap_or(0) + BADNESS_MORE).min(1000).to_string()
-    }
-
-    #[cfg(target_os = "linux")]
-    fn raise_badness(badness: &str) -> rustix::io::Result<()> {
-        use rustix::fs::{Mode, OFlags, open};
-        let file = open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-        rustix::io::write(file, badness.as_bytes()).map(drop)
+        let badness = (ours.trim().parse().unwrap_or(0) + BADNESS_MORE).min(1000);
+        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), badness.to_string());
     }
 }
 
@@ -395,7 +412,11 @@ mod elsewhere {
         pub(super) stderr: End<ChildStderr>,
     }
 
-    pub(super) fn start(spec: &ProcessSpec, instance: &mut Instance) -> io::Result<(Child, Ends)> {
+    pub(super) fn start(
+        spec: &ProcessSpec,
+        _bounds: &Arc<Bounds>,
+        instance: &mut Instance,
+    ) -> io::Result<(Child, Ends)> {
         let mut command = Command::new(&spec.command);
         command.args(&spec.args).env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
         command.envs(instance.marks()).current_dir(&spec.cwd);

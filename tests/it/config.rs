@@ -102,6 +102,7 @@ fn every_key_arrives() {
         restart = { max = 1, period = "2m" }
         tools = { deny = ["delete_*"] }
         pin_tools = true
+        sandbox = { memory_max = "2 GiB", processes_max = 64 }
         [upstreams.time]
         enabled = false
         required = false
@@ -122,6 +123,7 @@ fn every_key_arrives() {
         expose_errors = true
         restart = { max = 2 }
         tools = { allow = ["get_*", "delete_it"] }
+        sandbox = { read = ["/usr"], write = ["./data"], memory_max = "1 GiB", network = false }
         [upstreams.fetch]
         command = "uvx"
         inherit_env = ["PATH"]
@@ -183,6 +185,14 @@ fn every_key_arrives() {
     let tools = time.tools.as_ref().unwrap();
     let admitted = ["get_time", "delete_it", "add"].map(|tool| tools.admits(tool));
     assert_eq!((admitted, time.pin_tools), ([true, false, false], true), "joined with [defaults] key by key");
+    let sandbox = config::SandboxConfig {
+        read: Some(vec!["/usr".into()]),
+        write: Some(vec!["/etc/hub/data".into()]),
+        memory_max: Some(1 << 30),
+        processes_max: Some(64),
+        network: false,
+    };
+    assert_eq!(time.sandbox, sandbox);
 
     let fetch = &config.upstreams["fetch"];
     assert_eq!((fetch.command.expose(), fetch.cwd.as_path()), ("uvx", Path::new("/etc/hub")));
@@ -190,6 +200,7 @@ fn every_key_arrives() {
     assert_eq!(fetch.idle_timeout, Duration::from_secs(3600));
     assert_eq!(fetch.restart.max, 1);
     assert_eq!((&fetch.tools, fetch.pin_tools), (&None, false), "a filter that admits all is none");
+    assert_eq!((fetch.sandbox.memory_max, &fetch.sandbox.read, fetch.sandbox.network), (Some(2 << 30), &None, true));
 }
 
 #[test]

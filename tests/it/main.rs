@@ -45,6 +45,7 @@ mod reload_files;
 mod remote;
 mod request;
 mod revisions;
+mod sandbox;
 mod serve;
 mod sessions;
 mod sse;

@@ -42,6 +42,7 @@ pub fn spec(command: &str, args: &[&str]) -> ProcessSpec {
         stop_timeout: Duration::from_secs(1),
         message_bytes_max: 16 * MIB,
         strict_stdout: false,
+        sandbox: Default::default(),
     }
 }
 
