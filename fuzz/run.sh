@@ -62,7 +62,8 @@ for target in "${targets[@]}"; do
     "fuzz/corpus/$target" "$WORK/corpus/$target" > "$WORK/$target.log" 2>&1 || { tail -20 "$WORK/$target.log"; exit 1; }
   rm -f "fuzz/corpus/$target"/*
   kept=0 bytes=0
-  for file in $(ls -Sr "$WORK/least/$target"); do
+  # The largest first: of those that are needed they are the way to most.
+  for file in $(ls -S "$WORK/least/$target"); do
     size=$(stat -c %s "$WORK/least/$target/$file")
     [ $((kept += 1)) -le $FILES_MAX ] && [ $((bytes += size)) -le $((KIB_MAX << 10)) ] || break
     cp "$WORK/least/$target/$file" "fuzz/corpus/$target/"

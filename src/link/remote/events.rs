@@ -27,9 +27,8 @@ type Chunks = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 /// The events of one response.
 pub struct Events {
     stream: SseByteStream<Chunks>,
-    /// Bytes that were read since the last blank line.
-    unread: Arc<AtomicUsize>,
-    event_bytes_max: usize,
+    /// The size of the event that was refused as too long; 0 while none was.
+    refused: Arc<AtomicUsize>,
 }
 
 /// One event that says something.
@@ -72,19 +71,19 @@ impl Events {
 
     /// Reads the events of a body that comes in these pieces.
     pub fn read(chunks: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, event_bytes_max: usize) -> Events {
-        let unread = Arc::new(AtomicUsize::new(0));
-        let (counter, mut block) = (unread.clone(), Block::default());
+        let refused = Arc::new(AtomicUsize::new(0));
+        let (teller, mut block) = (refused.clone(), Block::default());
         let counted = chunks.map(move |chunk| {
             let chunk = chunk?;
             // The reader behind takes another piece only when it has given out all events before.
             if block.bytes > event_bytes_max {
+                teller.store(block.bytes, Ordering::Relaxed);
                 return Err(std::io::ErrorKind::FileTooLarge.into());
             }
             block.feed(&chunk);
-            counter.store(block.bytes, Ordering::Relaxed);
             Ok(chunk)
         });
-        Events { stream: SseByteStream::new(Box::pin(counted)), unread, event_bytes_max }
+        Events { stream: SseByteStream::new(Box::pin(counted)), refused }
     }
 
     /// The next event that has data; ids and pauses are kept in `position` on the way.
@@ -93,9 +92,10 @@ impl Events {
             let sse = match self.stream.next().await {
                 Some(Ok(sse)) => sse,
                 Some(Err(error)) => {
-                    let unread = self.unread.load(Ordering::Relaxed);
-                    let too_long = unread > self.event_bytes_max;
-                    return Err(if too_long { End::TooLong(unread) } else { End::Broken(cause(&error)) });
+                    return Err(match self.refused.load(Ordering::Relaxed) {
+                        0 => End::Broken(cause(&error)),
+                        bytes => End::TooLong(bytes),
+                    });
                 }
                 None => return Err(End::Closed),
             };
@@ -121,7 +121,9 @@ struct Block {
     bytes: usize,
     /// Something stands on the line that is under way.
     begun: bool,
-    /// The last byte ended a line, and a newline would belong to that end.
+    /// The line before was blank.
+    blank: bool,
+    /// The last byte ended that line, and a newline would belong to the same end.
     returned: bool,
 }
 
@@ -131,11 +133,11 @@ impl Block {
         for at in memchr::memchr2_iter(b'\r', b'\n', chunk) {
             self.pass(at > line);
             line = at + 1;
-            if std::mem::take(&mut self.returned) && chunk[at] == b'\n' {
-                continue;
+            if !(std::mem::take(&mut self.returned) && chunk[at] == b'\n') {
+                self.returned = chunk[at] == b'\r';
+                self.blank = !std::mem::take(&mut self.begun);
             }
-            self.returned = chunk[at] == b'\r';
-            if !std::mem::take(&mut self.begun) {
+            if self.blank {
                 block = Some(line);
             }
         }
@@ -217,6 +219,19 @@ mod tests {
                 assert_eq!((found.len(), end), (2, End::Closed), "{comment:?} in pieces of {piece}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn f120_the_limit_is_exact_and_no_other_end_is_taken_for_it() {
+        let event = format!("data: {}\r\n\r\n", "b".repeat(90));
+        for piece in [1, 2, 3, 7, 1000] {
+            let (found, end, _) = read(event.repeat(3).as_bytes(), piece, event.len()).await;
+            assert_eq!((found.len(), end), (3, End::Closed), "in pieces of {piece}");
+        }
+        let (_, end, _) = read(b"data: a\n\nevent: longer \xc3e\n", 1, 10).await;
+        assert!(matches!(end, End::TooLong(_)), "{end:?}");
+        let (_, end, _) = read(b"data: a\n\nevent: longer \xc3e\n", 100, 10).await;
+        assert!(matches!(end, End::Broken(_)), "{end:?}");
     }
 
     #[tokio::test]
