@@ -1,5 +1,7 @@
 //! Which tools of an upstream exist for its callers: patterns over names, and whether definitions are pinned.
 
+use std::fmt;
+
 use globset::{Glob, GlobBuilder, GlobSet};
 use toml::de::DeTable;
 
@@ -34,10 +36,17 @@ impl PartialEq for ToolFilter {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Patterns {
     written: Vec<String>,
     set: GlobSet,
+}
+
+/// As written: the automaton is no sight.
+impl fmt::Debug for Patterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.written.fmt(f)
+    }
 }
 
 impl Patterns {
