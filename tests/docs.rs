@@ -15,7 +15,7 @@ const README: &str = include_str!("../README.md");
 const NOBODYS: &str = "qqqqqq";
 
 /// The tables with keys: how the README calls one of them, and a file with a line in it.
-const TABLES: [(&str, &str); 6] = [
+const TABLES: [(&str, &str); 7] = [
     ("hub.", "[hub]\nLINE"),
     ("hub.limits.", "[hub.limits]\nLINE"),
     ("hub.log.", "[hub.log]\nLINE"),
