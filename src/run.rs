@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io,
-    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    net::{TcpListener, ToSocketAddrs},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,10 +12,14 @@ use actix_web::dev::ServerHandle;
 
 use crate::{
     auth::Credentials,
-    config::{Bind, Config, Name},
+    config::{self, Bind, Config, Name, Scheme, Watch},
     hub::{Apply, Drain, House, Hub, HubAddress, ReloadError, Source},
     link::{Link, keeper::Keeper, orphans},
-    server::{self, Front, stdio::Hides},
+    server::{
+        self, Front,
+        socket::{Listener, listen_at},
+        stdio::Hides,
+    },
     shutdown::Shutdown,
 };
 
@@ -29,6 +33,8 @@ pub enum StartError {
     Bind { bind: Bind, error: io::Error, hint: &'static str },
     #[error("{0} can be reached from other machines, which needs authentication; bind a loopback address")]
     Exposed(Bind),
+    #[error("{0} needs a certificate; add tls = {{ cert = \"…\", key = \"…\" }} to [hub]")]
+    NoCertificate(Bind),
     #[error("cannot serve: {0}")]
     Serve(#[from] io::Error),
     #[error(transparent)]
@@ -39,7 +45,10 @@ pub enum StartError {
 pub struct Running {
     pub house: Arc<House>,
     pub hub: HubAddress,
-    pub addresses: Vec<SocketAddr>,
+    /// With what the URLs begin: `https://127.0.0.1:8808`, `http://unix:/run/hubward.sock:`.
+    pub bases: Vec<String>,
+    listeners: Vec<Listener>,
+    renewals: Option<Watch>,
     front: Arc<Front>,
     server: ServerHandle,
     keeper: Option<Keeper>,
@@ -50,23 +59,30 @@ pub fn on_system<T>(future: impl Future<Output = T>) -> T {
     actix_web::rt::System::new().block_on(future)
 }
 
-/// Binds all addresses of a configuration, before anything else is started.
-pub fn bind(binds: &[Bind]) -> Result<Vec<TcpListener>, StartError> {
+/// Binds all addresses of a configuration, before anything else is started. `certified`: the hub has a certificate.
+pub fn bind(binds: &[Bind], certified: bool) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     if let Some(open) = binds.iter().find(|bind| !bind.is_loopback()) {
         return Err(StartError::Exposed(open.clone()));
+    }
+    if let Some(bare) = binds.iter().find(|bind| bind.is_secure(certified) && !certified) {
+        return Err(StartError::NoCertificate(bare.clone()));
     }
     for bind in binds {
         let failed = |error: io::Error| {
             let hint = match error.kind() {
                 io::ErrorKind::AddrInUse => {
-                    "; another program holds it (`ss -ltnp` shows which), or another hubward runs"
+                    "; another program holds it (`ss -lxtnp` shows which), or another hubward runs"
                 }
-                io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege, choose a higher one",
+                io::ErrorKind::PermissionDenied if !bind.is_socket_file() => "; ports below 1024 need a privilege, choose a higher one",
                 _ => "",
             };
             StartError::Bind { bind: bind.clone(), error, hint }
         };
+        if let Scheme::Unix(path) = &bind.scheme {
+            listeners.push(listen_at(path).map_err(failed)?);
+            continue;
+        }
         let host = bind.host.trim_matches(['[', ']']);
         let addresses = (host, bind.port).to_socket_addrs().map_err(failed)?;
         let mut last = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
@@ -78,7 +94,10 @@ pub fn bind(binds: &[Bind]) -> Result<Vec<TcpListener>, StartError> {
         }
         let listener = last.map_err(failed)?;
         listener.set_nonblocking(true)?;
-        listeners.push(listener);
+        listeners.push(match bind.is_secure(certified) {
+            true => Listener::Tls(listener),
+            false => Listener::Plain(listener),
+        });
     }
     Ok(listeners)
 }
@@ -89,7 +108,7 @@ impl Running {
     /// For programs: it becomes the parent of orphaned descendants, and starts a keeper that ends what is left
     /// should this process be killed.
     pub async fn start(config: Config, hash: String, source: Option<Source>) -> Result<Running, StartError> {
-        let listeners = bind(&config.hub.bind)?;
+        let listeners = bind(&config.hub.bind, config.hub.tls.is_some())?;
         if let Err(error) = orphans::adopt() {
             tracing::warn!("children that escape their process group cannot be found: {error}");
         }
@@ -105,18 +124,19 @@ impl Running {
         config: Config,
         hash: String,
         source: Option<Source>,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         keeper: Option<Keeper>,
     ) -> Result<Running, StartError> {
         let house = House::new(&config);
-        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let bases = listeners.iter().map(Listener::to_string).collect();
         let front = Front::new(house.clone());
-        let server = server::listen(front.clone(), listeners)?;
+        let server = server::listen(front.clone(), &listeners)?;
         let handle = server.handle();
         actix_web::rt::spawn(server);
         let hub = Hub::start(house.clone(), config.clone(), hash, source);
         hub.send(Apply(config)).await.unwrap_or(Err(ReloadError::Draining))?;
-        Ok(Running { house, hub, addresses, front, server: handle, keeper })
+        let renewals = renewals(&house);
+        Ok(Running { house, hub, bases, listeners, renewals, front, server: handle, keeper })
     }
 
     /// Serves until told to stop, then finishes what is under way, up to the deadline.
@@ -129,7 +149,9 @@ impl Running {
                 let _ = self.hub.send(Drain::Now).await;
             }
         }
+        drop(self.renewals);
         self.server.stop(false).await;
+        drop(self.listeners);
         // Last: it would take what still runs for left behind.
         drop(self.keeper);
     }
@@ -143,6 +165,17 @@ impl Running {
         let _ = self.hub.send(Drain::Until(deadline)).await;
         self.front.flushed().await;
     }
+}
+
+/// Renewed files of the certificate are taken over as they come.
+fn renewals(house: &Arc<House>) -> Option<Watch> {
+    house.config.load().tls.as_ref()?;
+    let [named, renewed] = [house.clone(), house.clone()];
+    let paths = move || named.config.load().tls.iter().flat_map(config::HubTls::paths).collect();
+    let watch = config::watch_all(paths, move || renewed.renew());
+    // What came between the reading and the watching.
+    house.renew();
+    watch.inspect_err(|error| tracing::warn!("{error}; a renewed certificate is taken over at a reload")).ok()
 }
 
 /// Serves one upstream of a configuration, which is asked with these credentials, to whoever is at the other end of a link, and listens nowhere. Ends with the

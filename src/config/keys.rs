@@ -15,12 +15,13 @@ pub(super) enum Section {
     ClientCredentials,
     User,
     UpstreamTls,
+    HubTls,
 }
 
 use Section::*;
 
-const SECTIONS: [Section; 11] =
-    [Root, Hub, Limits, Log, Upstream, Restart, Auth, OAuth, ClientCredentials, User, UpstreamTls];
+const SECTIONS: [Section; 12] =
+    [Root, Hub, Limits, Log, Upstream, Restart, Auth, OAuth, ClientCredentials, User, UpstreamTls, HubTls];
 
 impl Section {
     /// What can be written here.
@@ -30,6 +31,7 @@ impl Section {
             Hub => &[
                 "bind",
                 "public_url",
+                "tls",
                 "prefixes",
                 "default",
                 "allowed_hosts",
@@ -88,13 +90,14 @@ impl Section {
             ClientCredentials => &["token_url", "client_id", "client_secret", "private_key", "scopes"],
             User => &["username", "password"],
             UpstreamTls => &["ca", "cert", "key", "verify"],
+            HubTls => &["cert", "key", "client_ca"],
         }
     }
 
     /// What has a meaning already, and no code yet.
     pub(super) fn later(self) -> &'static [&'static str] {
         match self {
-            Hub => &["tls", "trusted_proxies", "admin_socket", "auth"],
+            Hub => &["trusted_proxies", "admin_socket", "auth"],
             Limits => &["rate"],
             Log => &["audit"],
             Defaults | Upstream => {
@@ -119,6 +122,7 @@ impl Section {
             ClientCredentials => "auth.client_credentials",
             User => "basic or digest",
             UpstreamTls => "an upstream's tls",
+            HubTls => "hub.tls",
         }
     }
 }

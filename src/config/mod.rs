@@ -22,11 +22,12 @@ mod name;
 pub mod plan;
 mod remote;
 pub mod report;
+mod tls;
 mod upstream;
 mod value;
 mod watch;
 
-pub use address::Bind;
+pub use address::{Bind, Scheme};
 pub use disk::{Loaded, NotFound, Rejected, find, read, resolve};
 pub use expand::Text;
 pub use file::parse;
@@ -35,7 +36,8 @@ pub use name::{Name, NameError};
 pub use plan::{Plan, plan};
 pub use remote::{Auth, ClientCredentials, OAuthConfig, RemoteConfig, TlsConfig, Transport};
 pub use report::{Diagnostic, Severity};
-pub use watch::{Watch, WatchError, watch};
+pub use tls::{Clients, HubTls, Identity, provider};
+pub use watch::{Watch, WatchError, watch, watch_all};
 
 /// Everything the daemon was told.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -51,6 +53,8 @@ pub struct HubConfig {
     pub bind: Vec<Bind>,
     /// What clients type, when that is not what we bind to.
     pub public_url: Option<url::Url>,
+    /// With what it speaks TLS. That it does or not needs a new process; the files may change.
+    pub tls: Option<HubTls>,
     /// Under which paths every upstream is mounted: `""` for the root, else `"/a/b"` without a slash at the end.
     pub prefixes: Vec<String>,
     /// The upstream that is also at `/mcp` and `/sse`; it exists.
@@ -70,8 +74,9 @@ pub struct HubConfig {
 impl Default for HubConfig {
     fn default() -> Self {
         Self {
-            bind: vec![Bind { host: "127.0.0.1".into(), port: 8808 }],
+            bind: vec![Bind::tcp("127.0.0.1", 8808)],
             public_url: None,
+            tls: None,
             prefixes: vec![String::new()],
             default: None,
             allowed_hosts: Vec::new(),

@@ -8,6 +8,8 @@ pub struct House {
     pub table: RouteTable,
     pub config: ArcSwap<HubConfig>,
     pub status: ArcSwap<HubStatus>,
+    /// What became of the certificate's last renewal.
+    pub renewal: certificate::Renewal,
     /// Calls that wait for their client's answer.
     pub parking: Arc<parking::Parking>,
     /// Cancelled when the hub begins to end: no new work, streams close.
@@ -31,6 +33,7 @@ impl House {
             table: RouteTable::default(),
             config: ArcSwap::from_pointee(config.hub.clone()),
             status: ArcSwap::from_pointee(status),
+            renewal: certificate::Renewal::default(),
             parking: parking::Parking::new(),
             draining: CancellationToken::new(),
         })

@@ -44,4 +44,6 @@ mod sse;
 mod stateless;
 mod streams;
 mod supervise;
+mod tls;
+mod unix;
 mod wire;
