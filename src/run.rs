@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io,
-    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    net::{TcpListener, ToSocketAddrs},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,10 +15,14 @@ use crate::admin::{Admin, place, socket::Socket};
 use crate::{
     admin::SocketError,
     auth::Credentials,
-    config::{Bind, Config, Name},
+    config::{self, Bind, Config, Name, Scheme, Watch},
     hub::{Apply, Drain, House, Hub, HubAddress, ReloadError, Source},
     link::{Link, keeper::Keeper, orphans, sandbox},
-    server::{self, Front, stdio::Hides},
+    server::{
+        self, Front,
+        socket::{Listener, listen_at},
+        stdio::Hides,
+    },
     shutdown::Shutdown,
 };
 
@@ -35,6 +39,8 @@ pub enum StartError {
          makes a token to ask for; or bind a loopback address; or say `allow_unauthenticated = true` in [hub.auth]"
     )]
     Exposed(Bind),
+    #[error("{0} needs a certificate; add tls = {{ cert = \"…\", key = \"…\" }} to [hub]")]
+    NoCertificate(Bind),
     #[error("cannot serve: {0}")]
     Serve(#[from] io::Error),
     #[error("{0}; another place can be named as admin_socket in [hub]")]
@@ -47,7 +53,10 @@ pub enum StartError {
 pub struct Running {
     pub house: Arc<House>,
     pub hub: HubAddress,
-    pub addresses: Vec<SocketAddr>,
+    /// With what the URLs begin: `https://127.0.0.1:8808`, `http://unix:/run/hubward.sock:`.
+    pub bases: Vec<String>,
+    listeners: Vec<Listener>,
+    renewals: Option<Watch>,
     front: Arc<Front>,
     server: ServerHandle,
     keeper: Option<Keeper>,
@@ -61,20 +70,29 @@ pub fn on_system<T>(future: impl Future<Output = T>) -> T {
     actix_web::rt::System::new().block_on(future)
 }
 
-/// Binds all addresses of a configuration, before anything else is started.
-pub fn bind(binds: &[Bind]) -> Result<Vec<TcpListener>, StartError> {
+/// Binds all addresses of a configuration, before anything else is started. `certified`: the hub has a certificate.
+pub fn bind(binds: &[Bind], certified: bool) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
+    if let Some(bare) = binds.iter().find(|bind| bind.is_secure(certified) && !certified) {
+        return Err(StartError::NoCertificate(bare.clone()));
+    }
     for bind in binds {
         let failed = |error: io::Error| {
             let hint = match error.kind() {
                 io::ErrorKind::AddrInUse => {
-                    "; another program holds it (`ss -ltnp` shows which), or another hubward runs"
+                    "; another program holds it (`ss -lxtnp` shows which), or another hubward runs"
                 }
-                io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege, choose a higher one",
+                io::ErrorKind::PermissionDenied if !bind.is_socket_file() => {
+                    "; ports below 1024 need a privilege, choose a higher one"
+                }
                 _ => "",
             };
             StartError::Bind { bind: bind.clone(), error, hint }
         };
+        if let Scheme::Unix(path) = &bind.scheme {
+            listeners.push(listen_at(path).map_err(failed)?);
+            continue;
+        }
         let host = bind.host.trim_matches(['[', ']']);
         let addresses = (host, bind.port).to_socket_addrs().map_err(failed)?;
         let mut last = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
@@ -86,7 +104,10 @@ pub fn bind(binds: &[Bind]) -> Result<Vec<TcpListener>, StartError> {
         }
         let listener = last.map_err(failed)?;
         listener.set_nonblocking(true)?;
-        listeners.push(listener);
+        listeners.push(match bind.is_secure(certified) {
+            true => Listener::Tls(listener),
+            false => Listener::Plain(listener),
+        });
     }
     Ok(listeners)
 }
@@ -100,7 +121,7 @@ impl Running {
         if let Some(open) = config.hub.exposed() {
             return Err(StartError::Exposed(open.clone()));
         }
-        let listeners = bind(&config.hub.bind)?;
+        let listeners = bind(&config.hub.bind, config.hub.tls.is_some())?;
         sandbox::keep_secrets();
         if let Err(error) = orphans::adopt() {
             tracing::warn!("children that escape their process group cannot be found: {error}");
@@ -125,24 +146,27 @@ impl Running {
         config: Config,
         hash: String,
         source: Option<Source>,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         keeper: Option<Keeper>,
     ) -> Result<Running, StartError> {
         let house = House::new(&config);
-        let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        if let Some(first) = addresses.first() {
-            let _ = house.base.set(format!("http://{first}"));
+        let bases: Vec<String> = listeners.iter().map(Listener::to_string).collect();
+        if let Some(first) = bases.iter().find(|base| base.starts_with("http")) {
+            let _ = house.base.set(first.clone());
         }
         let front = Front::new(house.clone());
-        let server = server::listen(front.clone(), listeners)?;
+        let server = server::listen(front.clone(), &listeners)?;
         let handle = server.handle();
         actix_web::rt::spawn(server);
         let hub = Hub::start(house.clone(), config.clone(), hash, source);
         hub.send(Apply(config)).await.unwrap_or(Err(ReloadError::Draining))?;
+        let renewals = renewals(&house);
         Ok(Running {
             house,
             hub,
-            addresses,
+            bases,
+            listeners,
+            renewals,
             front,
             server: handle,
             keeper,
@@ -161,11 +185,13 @@ impl Running {
                 let _ = self.hub.send(Drain::Now).await;
             }
         }
+        drop(self.renewals);
         self.server.stop(false).await;
         // Its last lines are written when nobody holds it any more.
         self.house.engine.audit.store(None);
         #[cfg(unix)]
         drop(self.admin);
+        drop(self.listeners);
         // Last: it would take what still runs for left behind.
         drop(self.keeper);
     }
@@ -191,6 +217,17 @@ fn admin_socket(config: &Config, source: Option<&Source>) -> Result<Option<Socke
     Ok(Socket::open(&place::default(&source.path))
         .inspect_err(|error| tracing::warn!("{error}; `hubward reload` and the like do not reach this hub"))
         .ok())
+}
+
+/// Renewed files of the certificate are taken over as they come.
+fn renewals(house: &Arc<House>) -> Option<Watch> {
+    house.config.load().tls.as_ref()?;
+    let [named, renewed] = [house.clone(), house.clone()];
+    let paths = move || named.config.load().tls.iter().flat_map(config::HubTls::paths).collect();
+    let watch = config::watch_all(paths, move || renewed.renew());
+    // What came between the reading and the watching.
+    house.renew();
+    watch.inspect_err(|error| tracing::warn!("{error}; a renewed certificate is taken over at a reload")).ok()
 }
 
 /// Serves one upstream of a configuration, which is asked with these credentials, to whoever is at the other end of a link, and listens nowhere. Ends with the

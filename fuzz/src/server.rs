@@ -25,7 +25,7 @@ fn hubs() -> &'static [HubConfig; 4] {
         let own = "public_url = 'https://mcp.example.com:8443/x'\nallowed_hosts = ['hub.lan', 'box:8443', '10.0.0.7']\n\
                    allowed_origins = ['https://good.example', 'http://good.example:81']";
         let mut wide = hub("");
-        wide.bind = vec![Bind { host: "0.0.0.0".into(), port: 80 }, Bind { host: "fd00::7".into(), port: 8808 }];
+        wide.bind = vec![Bind::tcp("0.0.0.0", 80), Bind::tcp("fd00::7", 8808)];
         [hub(""), hub(own), wide, hub("allowed_origins = ['any']")]
     })
 }

@@ -14,8 +14,8 @@ const NAME: &str = "server";
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Listen here [default: 127.0.0.1:8808; port 0 picks one]
-    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["host", "port"])]
+    /// Listen here: HOST:PORT or unix:PATH [default: 127.0.0.1:8808; port 0 picks one]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["host", "port"])]
     bind: Vec<Bind>,
     /// The host to listen on
     #[arg(long, env = "MCP_BIND_HOST", default_value = "127.0.0.1")]
@@ -81,7 +81,7 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
             Ok(shutdown) => shutdown,
             Err(error) => return fail(FAILED, format!("cannot listen for signals: {error}")),
         };
-        let urls = running.addresses.iter().map(|address| format!("http://{address}/mcp\nhttp://{address}/sse"));
+        let urls = running.bases.iter().map(|base| format!("{base}/mcp\n{base}/sse"));
         announce(urls.collect());
         running.until(shutdown).await;
         OK
@@ -113,7 +113,7 @@ fn config(args: Args) -> Result<Config, String> {
     let name = Name::new(NAME).map_err(|error| error.to_string())?;
     let mut config = Config { upstreams: BTreeMap::from([(name.clone(), upstream)]), ..Config::default() };
     config.hub.bind = match args.bind.is_empty() {
-        true => vec![Bind { host: args.host, port: args.port }],
+        true => vec![Bind::tcp(args.host, args.port)],
         false => args.bind,
     };
     config.hub.default = Some(name);

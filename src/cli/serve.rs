@@ -12,8 +12,8 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Listen here instead of where the file says (repeatable; port 0 picks one)
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Listen here instead of where the file says: HOST:PORT, https://HOST:PORT or unix:PATH (repeatable; port 0 picks one)
+    #[arg(long, value_name = "ADDRESS")]
     bind: Vec<Bind>,
     #[command(flatten)]
     config: ConfigFlag,
@@ -66,9 +66,9 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
         }
         announce(urls(&running));
         if std::io::stderr().is_terminal()
-            && let Some(first) = running.addresses.first()
+            && let Some(first) = running.bases.first()
         {
-            tracing::info!("listening; the state of all upstreams: http://{first}/api/v1/status");
+            tracing::info!("listening; the state of all upstreams: {first}/api/v1/status");
         }
         running.until(shutdown).await;
         drop(watch);
@@ -83,9 +83,9 @@ fn urls(running: &Running) -> Vec<String> {
     let config = running.house.config.load();
     let routes = running.house.table.load();
     let mut urls = Vec::new();
-    for address in &running.addresses {
+    for base in &running.bases {
         for prefix in &config.prefixes {
-            let base = format!("http://{address}{prefix}");
+            let base = format!("{base}{prefix}");
             let named = routes.by_name.keys().map(|name| format!("{base}/{name}"));
             let all = named.chain(routes.default.iter().map(|_| base.clone()));
             urls.extend(all.flat_map(|mount| [format!("{mount}/mcp"), format!("{mount}/sse")]));

@@ -5,22 +5,39 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 
 use url::{Host, Position, Url};
 
 /// A place to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bind {
-    /// A name or an IP address, an IPv6 one without its brackets.
+    /// A name or an IP address, an IPv6 one without its brackets. Empty for a socket in the file system.
     pub host: String,
     /// 0 lets the system choose.
     pub port: u16,
+    pub scheme: Scheme,
+}
+
+/// What is spoken at a place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Scheme {
+    /// https where the hub has a certificate.
+    #[default]
+    Either,
+    Http,
+    Https,
+    /// HTTP over a socket in the file system.
+    Unix(PathBuf),
 }
 
 impl Bind {
     /// Whether only this machine can reach it. A name counts only if it is `localhost`: what others resolve to may
     /// change behind our back.
     pub fn is_loopback(&self) -> bool {
+        if self.is_socket_file() {
+            return true;
+        }
         match self.host.parse::<IpAddr>() {
             Ok(address) => address.to_canonical().is_loopback(),
             Err(_) => self.host == "localhost",
@@ -32,14 +49,41 @@ impl Bind {
         self.host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
     }
 
+    /// A TCP address, as it would be written without a scheme.
+    pub fn tcp(host: impl Into<String>, port: u16) -> Self {
+        Bind { host: host.into(), port, scheme: Scheme::Either }
+    }
+
+    /// Is it TLS that is spoken there, given that the hub has a certificate or has none?
+    pub fn is_secure(&self, certified: bool) -> bool {
+        match self.scheme {
+            Scheme::Either => certified,
+            Scheme::Https => true,
+            Scheme::Http | Scheme::Unix(_) => false,
+        }
+    }
+
+    pub fn is_socket_file(&self) -> bool {
+        matches!(self.scheme, Scheme::Unix(_))
+    }
+
+    /// Relative paths begin at the folder.
+    pub(super) fn within(mut self, folder: &Path) -> Self {
+        if let Scheme::Unix(path) = &mut self.scheme {
+            *path = folder.join(&*path);
+        }
+        self
+    }
+
     pub(super) fn parse(written: &str) -> Result<Self, String> {
-        if written.starts_with("unix:") {
-            return Err("unix sockets are not supported by this version".into());
+        if let Some(path) = written.strip_prefix("unix:") {
+            return unix(path);
         }
-        if written.starts_with("https://") {
-            return Err("https is not supported by this version".into());
-        }
-        let address = written.strip_prefix("http://").unwrap_or(written);
+        let (scheme, address) = match written.split_once("://") {
+            Some(("https", address)) => (Scheme::Https, address),
+            Some(("http", address)) => (Scheme::Http, address),
+            _ => (Scheme::Either, written),
+        };
         let address = address.strip_suffix('/').unwrap_or(address);
         if address.parse::<Ipv6Addr>().is_ok() {
             return Err("an IPv6 address needs brackets and a port, such as \"[::1]:8808\"".into());
@@ -60,7 +104,21 @@ impl Bind {
                 return Err("no such host can exist; 127.0.0.1, [::1] and localhost are the usual ones".into());
             }
         };
-        Ok(Bind { host, port })
+        Ok(Bind { host, port, scheme })
+    }
+}
+
+/// The longest path that the system has room for in a socket's address.
+const SOCKET_PATH_MAX: usize = 100;
+
+fn unix(path: &str) -> Result<Bind, String> {
+    if cfg!(not(unix)) {
+        return Err("this system has no unix sockets".into());
+    }
+    match path.len() {
+        0 => Err("the path is missing, as in \"unix:/run/hubward.sock\"".into()),
+        1..=SOCKET_PATH_MAX => Ok(Bind { host: String::new(), port: 0, scheme: Scheme::Unix(path.into()) }),
+        _ => Err(format!("the path of a socket has at most {SOCKET_PATH_MAX} bytes")),
     }
 }
 
@@ -74,6 +132,11 @@ impl std::str::FromStr for Bind {
 
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.scheme {
+            Scheme::Unix(path) => return write!(f, "unix:{}", path.display()),
+            Scheme::Https => f.write_str("https://")?,
+            Scheme::Http | Scheme::Either => {}
+        }
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
@@ -178,8 +241,12 @@ mod tests {
         check("[::1]:0", Ok("[::1]:0"));
         check("LocalHost:80", Ok("localhost:80"));
         check("0.0.0.0:80", Ok("0.0.0.0:80"));
-        check("https://localhost:80", Err("https"));
-        check("unix:/run/x.sock", Err("unix"));
+        check("https://localhost:80", Ok("https://localhost:80"));
+        check("https://[::1]:80/", Ok("https://[::1]:80"));
+        check("ftp://localhost:80", Err("no such host"));
+        check("unix:/run/x.sock", Ok("unix:/run/x.sock"));
+        check("unix:", Err("path is missing"));
+        check(&format!("unix:/{}", "x".repeat(100)), Err("at most"));
         check("::1", Err("brackets"));
         check("127.0.0.1", Err("port is missing"));
         check("127.0.0.1:", Err("port is a number"));
@@ -202,11 +269,28 @@ mod tests {
         check("[::1]:1", true);
         check("[::ffff:127.0.0.1]:1", true);
         check("localhost:1", true);
+        check("https://127.0.0.1:1", true);
+        check("unix:/run/x.sock", true);
         check("0.0.0.0:1", false);
         check("0:1", false);
         check("[::]:1", false);
         check("10.0.0.1:1", false);
         check("localhost.example.com:1", false);
+    }
+
+    #[test]
+    fn what_is_spoken_where() {
+        let check = |written: &str, expected: [bool; 2]| {
+            let bind = Bind::parse(written).unwrap_or_else(|error| panic!("{written}: {error}"));
+            assert_eq!([false, true].map(|certified| bind.is_secure(certified)), expected, "{written}");
+        };
+        check("localhost:1", [false, true]);
+        check("http://localhost:1", [false, false]);
+        check("https://localhost:1", [true, true]);
+        check("unix:x", [false, false]);
+        let path = |bind: Bind| bind.within(Path::new("/etc")).to_string();
+        assert_eq!(Bind::parse("unix:x.sock").map(path), Ok("unix:/etc/x.sock".into()));
+        assert_eq!(Bind::parse("unix:/x.sock").map(path), Ok("unix:/x.sock".into()));
     }
 
     #[test]

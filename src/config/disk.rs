@@ -21,6 +21,9 @@ const FILE_BYTES_MAX: usize = 4 << 20;
 /// The largest secret: a chain of certificates is far smaller.
 const SECRET_BYTES_MAX: usize = 64 << 10;
 
+/// The largest file of certificates: room for all authorities that a browser knows.
+const PEM_BYTES_MAX: usize = 1 << 20;
+
 /// An editor that streams a file is done after a few of these; one that is not done brings another event.
 const READS_MAX: usize = 5;
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -137,6 +140,11 @@ pub(super) fn secret(folder: &Path, path: &Path) -> Result<String, ExpandError> 
         Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
         Err(_) => Err(refused("it is not UTF-8".into(), None)),
     }
+}
+
+/// The bytes of a file that a key names; else why not, and the cure.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, (String, Option<String>)> {
+    contents(path, PEM_BYTES_MAX).map_err(|error| (error.to_string(), error.cure(path)))
 }
 
 /// Why a file gave nothing.

@@ -23,6 +23,7 @@ impl<'a> Reader<'a> {
             match field.key {
                 "bind" => set(&mut hub.bind, self.bind(&field)),
                 "public_url" => hub.public_url = self.parsed(&field, address::public_url),
+                "tls" => hub.tls = self.hub_tls(&field),
                 "prefixes" => set(&mut hub.prefixes, self.prefixes(&field)),
                 "default" => default = self.text(&field).map(|text| (text.expose().to_owned(), field.span)),
                 "allowed_hosts" => set(&mut hub.allowed_hosts, self.all(&field, address::host)),
@@ -39,6 +40,7 @@ impl<'a> Reader<'a> {
                 _ => self.unknown(&field, Section::Hub),
             }
         }
+        self.names_and_schemes(field, hub);
         default
     }
 
@@ -116,7 +118,7 @@ impl<'a> Reader<'a> {
             self.bad(field, "nowhere to listen").help("remove the key to listen on 127.0.0.1:8808");
         }
         for entry in entries {
-            let Some(bind) = self.parsed(&entry, Bind::parse) else {
+            let Some(bind) = self.parsed(&entry, Bind::parse).map(|bind| bind.within(self.folder)) else {
                 continue;
             };
             if bind.port != 0 && binds.contains(&bind) {

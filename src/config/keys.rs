@@ -23,11 +23,12 @@ pub(super) enum Section {
     UpstreamTls,
     Tools,
     Sandbox,
+    HubTls,
 }
 
 use Section::*;
 
-const SECTIONS: [Section; 19] = [
+const SECTIONS: [Section; 20] = [
     Root,
     Hub,
     Access,
@@ -47,6 +48,7 @@ const SECTIONS: [Section; 19] = [
     UpstreamTls,
     Tools,
     Sandbox,
+    HubTls,
 ];
 
 impl Section {
@@ -57,6 +59,7 @@ impl Section {
             Hub => &[
                 "bind",
                 "public_url",
+                "tls",
                 "prefixes",
                 "default",
                 "allowed_hosts",
@@ -134,13 +137,13 @@ impl Section {
             UpstreamTls => &["ca", "cert", "key", "verify"],
             Tools => &["allow", "deny"],
             Sandbox => &["read", "write", "memory_max", "processes_max", "network"],
+            HubTls => &["cert", "key", "client_ca"],
         }
     }
 
     /// What has a meaning already, and no code yet.
     pub(super) fn later(self) -> &'static [&'static str] {
         match self {
-            Hub => &["tls"],
             Defaults | Upstream => &["log_level", "stderr_file", "extensions"],
             _ => &[],
         }
@@ -169,6 +172,7 @@ impl Section {
             UpstreamTls => "an upstream's tls",
             Tools => "tools",
             Sandbox => "sandbox",
+            HubTls => "hub.tls",
         }
     }
 }

@@ -27,13 +27,14 @@ mod remote;
 pub mod report;
 mod restart;
 mod sandbox;
+mod tls;
 mod tools;
 mod upstream;
 mod value;
 mod watch;
 
 pub use access::{AccessConfig, ForwardConfig, Grant, JwtConfig, Network, TokenConfig, hash, token_name};
-pub use address::Bind;
+pub use address::{Bind, Scheme};
 pub use disk::{Loaded, NotFound, Rejected, admin_socket, find, identity, read, resolve, text};
 pub use edit::{EditError, add_token, remove_token, replace};
 pub use expand::Text;
@@ -44,8 +45,9 @@ pub use plan::{Plan, plan};
 pub use remote::{Auth, ClientCredentials, OAuthConfig, RemoteConfig, TlsConfig, Transport};
 pub use report::{Diagnostic, Severity};
 pub use sandbox::SandboxConfig;
+pub use tls::{Clients, HubTls, Identity, provider};
 pub use tools::ToolFilter;
-pub use watch::{Watch, WatchError, watch};
+pub use watch::{Watch, WatchError, watch, watch_all};
 
 /// Everything the daemon was told.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -61,6 +63,8 @@ pub struct HubConfig {
     pub bind: Vec<Bind>,
     /// What clients type, when that is not what we bind to.
     pub public_url: Option<url::Url>,
+    /// With what it speaks TLS. That it does or not needs a new process; the files may change.
+    pub tls: Option<HubTls>,
     /// Under which paths every upstream is mounted: `""` for the root, else `"/a/b"` without a slash at the end.
     pub prefixes: Vec<String>,
     /// The upstream that is also at `/mcp` and `/sse`; it exists.
@@ -87,8 +91,9 @@ pub struct HubConfig {
 impl Default for HubConfig {
     fn default() -> Self {
         Self {
-            bind: vec![Bind { host: "127.0.0.1".into(), port: 8808 }],
+            bind: vec![Bind::tcp("127.0.0.1", 8808)],
             public_url: None,
+            tls: None,
             prefixes: vec![String::new()],
             default: None,
             allowed_hosts: Vec::new(),
@@ -107,7 +112,7 @@ impl Default for HubConfig {
 impl HubConfig {
     /// Whether clients show certificates.
     pub fn asks_for_certificates(&self) -> bool {
-        false
+        self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
     }
 
     /// An address that others reach, where nobody would have to show who he is and nobody said that this is meant.
@@ -118,7 +123,7 @@ impl HubConfig {
 
     /// Whether the URLs are known that clients type.
     pub fn knows_its_url(&self) -> bool {
-        self.public_url.is_some() || self.bind.first().is_some_and(|bind| !bind.is_wildcard())
+        self.public_url.is_some() || self.bind.iter().any(|bind| !bind.is_wildcard() && !bind.is_socket_file())
     }
 }
 

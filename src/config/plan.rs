@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use super::{Config, HubConfig, Name, RemoteConfig, UpstreamConfig};
+use super::{Config, HubConfig, HubTls, Name, RemoteConfig, UpstreamConfig};
 
 /// What a reload will do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -85,6 +85,7 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
     let HubConfig {
         bind,
         public_url,
+        tls,
         prefixes,
         default,
         allowed_hosts,
@@ -102,9 +103,12 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
         ("hub.bind", *bind != old.bind),
         ("hub.workers", *workers != old.workers),
         ("hub.admin_socket", *admin_socket != old.admin_socket),
+        ("hub.tls", tls.is_some() != old.tls.is_some()),
+        ("hub.tls.client_ca", asks_clients(tls) != asks_clients(&old.tls) && tls.is_some() == old.tls.is_some()),
         ("hub.limits.connections_max", limits.connections_max != old.limits.connections_max),
     ];
     let live = *public_url != old.public_url
+        || (*tls != old.tls && tls.is_some() && old.tls.is_some())
         || *prefixes != old.prefixes
         || *default != old.default
         || *allowed_hosts != old.allowed_hosts
@@ -115,6 +119,11 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
         || *limits != old.limits
         || *log != old.log;
     (fixed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect(), live)
+}
+
+/// Sessions that were opened without a client's certificate could be resumed after one is asked for.
+fn asks_clients(tls: &Option<HubTls>) -> bool {
+    tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
 }
 
 /// What the way from one definition of an upstream to another takes.
@@ -327,7 +336,7 @@ mod tests {
         let workers = prop::option::of(1usize..3);
         (upstreams, workers, 8808u16..8810, 1usize..3).prop_map(|(upstreams, workers, port, sessions_max)| {
             let mut hub = HubConfig { workers, ..HubConfig::default() };
-            hub.bind = vec![Bind { host: "localhost".into(), port }];
+            hub.bind = vec![Bind::tcp("localhost", port)];
             hub.limits.sessions_max = sessions_max;
             Config { hub, upstreams }
         })

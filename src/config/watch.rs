@@ -40,7 +40,7 @@ pub struct Watch {
 pub enum WatchError {
     #[error("cannot watch {}: {source}", path.display())]
     Path { path: PathBuf, source: io::Error },
-    #[error("cannot start the thread that watches hub.toml: {0}")]
+    #[error("cannot start the thread that watches files: {0}")]
     Thread(io::Error),
 }
 
@@ -48,6 +48,14 @@ pub enum WatchError {
 /// the same: the callback compares.
 pub fn watch(path: &Path, changed: impl Fn() + Send + 'static) -> Result<Watch, WatchError> {
     let path = std::path::absolute(path).map_err(|source| WatchError::Path { path: path.to_owned(), source })?;
+    watch_all(move || vec![path.clone()], changed)
+}
+
+/// The same for many files, by their absolute paths. Which ones may change: that they are others is a change.
+pub fn watch_all(
+    paths: impl Fn() -> Vec<PathBuf> + Send + 'static,
+    changed: impl Fn() + Send + 'static,
+) -> Result<Watch, WatchError> {
     let (tell, stirs) = mpsc::channel();
     let events = tell.clone();
     let debouncer = new_debouncer_opt::<_, RecommendedWatcher, _>(
@@ -64,12 +72,12 @@ pub fn watch(path: &Path, changed: impl Fn() + Send + 'static) -> Result<Watch, 
         notify::Config::default(),
     );
     let debouncer = debouncer
-        .inspect_err(|error| tracing::warn!(%error, "no file events; hub.toml is looked at every two seconds"))
+        .inspect_err(|error| tracing::warn!(%error, "no file events; the files are looked at every two seconds"))
         .ok();
-    let mut watcher = Watcher { path, debouncer, armed: BTreeMap::new(), seen: None };
+    let mut watcher = Watcher { paths: Box::new(paths), debouncer, armed: BTreeMap::new(), seen: Vec::new() };
     // Armed before we return: what changes from now on is noticed.
     watcher.arm();
-    watcher.seen = Stamp::of(&watcher.path);
+    watcher.seen = watcher.look();
     let thread = std::thread::Builder::new()
         .name("config-watch".into())
         .spawn(move || watcher.run(&stirs, changed))
@@ -118,12 +126,12 @@ fn is_log(path: &Path) -> bool {
 }
 
 struct Watcher {
-    path: PathBuf,
+    paths: Box<dyn Fn() -> Vec<PathBuf> + Send>,
     debouncer: Option<Debouncer<RecommendedWatcher, NoCache>>,
     /// The watched folders, and who they were when the watch was set.
     armed: BTreeMap<PathBuf, Option<Stamp>>,
-    /// The file when it was last told about.
-    seen: Option<Stamp>,
+    /// The files when they were last told about.
+    seen: Vec<(PathBuf, Option<Stamp>)>,
 }
 
 impl Watcher {
@@ -146,12 +154,20 @@ impl Watcher {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let moved = self.arm();
-            let now = Stamp::of(&self.path);
+            let now = self.look();
             if stirred || moved || now != self.seen {
                 self.seen = now;
                 changed();
             }
         }
+    }
+
+    fn look(&self) -> Vec<(PathBuf, Option<Stamp>)> {
+        let stamped = |path: PathBuf| {
+            let stamp = Stamp::of(&path);
+            (path, stamp)
+        };
+        (self.paths)().into_iter().map(stamped).collect()
     }
 
     /// A folder that was moved or removed may come back as another one with the same number.
@@ -168,7 +184,7 @@ impl Watcher {
         let Some(debouncer) = &mut self.debouncer else {
             return false;
         };
-        let wanted = folders(&self.path);
+        let wanted: BTreeSet<PathBuf> = (self.paths)().iter().flat_map(|path| folders(path)).collect();
         let mut moved = false;
         self.armed.retain(|folder, _| {
             let keep = wanted.contains(folder);
@@ -192,7 +208,7 @@ impl Watcher {
                 }
                 // Away for now, or the system is out of watches: the next look tries again.
                 Err(error) => {
-                    tracing::debug!(folder = %folder.display(), %error, "cannot watch a folder of hub.toml");
+                    tracing::debug!(folder = %folder.display(), %error, "cannot watch a folder");
                     self.armed.remove(&folder);
                 }
             }
@@ -270,7 +286,13 @@ mod tests {
     fn f87_without_events_the_look_finds_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hub.toml");
-        let watcher = Watcher { path: path.clone(), debouncer: None, armed: BTreeMap::new(), seen: None };
+        let paths = vec![path.clone()];
+        let watcher = Watcher {
+            paths: Box::new(move || paths.clone()),
+            debouncer: None,
+            armed: BTreeMap::new(),
+            seen: vec![(path.clone(), None)],
+        };
         let (tell, stirs) = mpsc::channel();
         let (call, called) = mpsc::channel();
         let changed = move || {

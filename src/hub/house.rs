@@ -18,6 +18,8 @@ pub struct House {
     /// The first address that is listened on, as a URL.
     pub base: OnceLock<String>,
     pub status: ArcSwap<HubStatus>,
+    /// What became of the certificate's last renewal.
+    pub renewal: certificate::Renewal,
     /// Calls that wait for their client's answer.
     pub parking: Arc<parking::Parking>,
     /// Cancelled when the hub begins to end: no new work, streams close.
@@ -43,6 +45,7 @@ impl House {
             gate: ArcSwap::from_pointee(Gate::new(&config.hub, None)),
             base: OnceLock::new(),
             status: ArcSwap::from_pointee(status),
+            renewal: certificate::Renewal::default(),
             parking: parking::Parking::new(),
             draining: CancellationToken::new(),
         })

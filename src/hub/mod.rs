@@ -4,6 +4,7 @@
 //! Plan, then publish: nothing visible changes until everything that can fail has succeeded.
 
 pub mod audience;
+pub mod certificate;
 pub mod change;
 pub mod crossing;
 pub mod dispatch;
@@ -242,6 +243,7 @@ impl Hub {
 
     /// Ends sessions that nobody used for too long, and forgets old streams.
     fn sweep(&mut self) {
+        self.house.mind_expiry();
         let limit = self.config.hub.limits.session_idle_timeout;
         for child in self.children.values() {
             // Without sessions nobody ends one: the process goes when nobody has used it for idle_timeout.

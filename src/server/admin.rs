@@ -16,6 +16,7 @@ use crate::{
     config::{HubConfig, Isolation, Start},
     hub::{
         House,
+        certificate::days_left,
         routes::{Route, State},
     },
 };
@@ -87,8 +88,23 @@ pub fn status(house: &House, may: impl Fn(&Route) -> bool) -> Value {
             "plan": hub.plan,
             "rejected": hub.rejected,
         },
+        "certificates": certificates(house),
         "upstreams": upstreams,
     })
+}
+
+/// With what we speak TLS; none where we do not.
+fn certificates(house: &House) -> Vec<Value> {
+    let config = house.config.load();
+    let all = config.tls.iter().map(|tls| {
+        json!({
+            "names": tls.identity.names,
+            "not_after": time(tls.identity.not_after),
+            "days_left": days_left(tls),
+            "error": house.renewal.error(),
+        })
+    });
+    all.collect()
 }
 
 fn upstream(route: &Route) -> Value {

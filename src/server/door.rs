@@ -11,6 +11,7 @@ use super::{
     address,
     path::{Leaf, Target},
     rescue::Refusal,
+    tls::Peer,
 };
 use crate::{
     access::{Barred, Denied, Held, Kind, Knock, Outline, Permit, Principal},
@@ -35,7 +36,8 @@ pub async fn admit(
     let from = address::of(request, &config.trusted_proxies);
     let refused = |denied| refusal(denied, house, config, target);
     let token = token(request).map_err(refused)?;
-    let knock = Knock { token, certificate: None, address: from };
+    let certificate = Peer::of(request).and_then(|peer| peer.name.as_deref());
+    let knock = Knock { token, certificate, address: from };
     let principal = gate.admit(knock, || outline(request, from)).await.map_err(|denied| {
         tracing::debug!(from = ?from, "not let in: {denied}");
         refused(denied)

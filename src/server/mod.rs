@@ -6,6 +6,7 @@ pub mod cors;
 pub mod door;
 pub mod exchange;
 pub mod forward;
+pub mod gone;
 pub mod guard;
 pub mod listen;
 pub mod mcp;
@@ -14,14 +15,14 @@ pub mod modern;
 pub mod params;
 pub mod path;
 pub mod rescue;
+pub mod socket;
 pub mod sse;
 pub mod stdio;
 pub mod stream;
+pub mod tls;
 
 use std::{
-    any::Any,
     io,
-    net::TcpListener,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -29,16 +30,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, http::Method, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer,
+    body::BoxBody,
+    dev::Server,
+    http::{Method, Version},
+    web,
+};
 
 use self::{
+    gone::Until,
     path::{For, Leaf, resolve},
     rescue::Refusal,
+    socket::Listener,
 };
 use crate::hub::House;
 
 /// A head must have arrived within this time (F31).
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
+/// So must a TLS handshake be done (F74).
+const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Handshakes under way on each worker; beyond them connections wait to be accepted. They cost some 0.3 ms of
+/// computing, so that a burst of so many delays what is established by a fifth of a second; and of clients that say
+/// nothing it takes a hundred a second and worker to keep others waiting.
+const HANDSHAKES_MAX: usize = 512;
 /// An idle connection is kept this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A client that was told to go may take this long.
@@ -49,7 +64,7 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 const FLUSH: Duration = Duration::from_millis(50);
 
 /// What of the log is left out: a client that is cut off is no error of ours, and may come in thousands.
-pub const LOG_QUIET: &str = "actix_http::h1::dispatcher=off";
+pub const LOG_QUIET: &str = "actix_http::h1::dispatcher=off,actix_http::h2::dispatcher=off";
 
 /// What a worker knows.
 pub struct Front {
@@ -107,7 +122,8 @@ pub fn mount(config: &mut web::ServiceConfig, front: &Arc<Front>) {
 }
 
 /// Serves the hub on listeners that are bound already. Must run on an actix System.
-pub fn listen(front: Arc<Front>, listeners: Vec<TcpListener>) -> io::Result<Server> {
+pub fn listen(front: Arc<Front>, listeners: &[Listener]) -> io::Result<Server> {
+    let tls = tls::server_config(&front.house).map_err(io::Error::other)?;
     let config = front.house.config.load();
     let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
     let per_worker = config.limits.connections_max.div_ceil(workers);
@@ -116,42 +132,52 @@ pub fn listen(front: Arc<Front>, listeners: Vec<TcpListener>) -> io::Result<Serv
         .max_connections(per_worker)
         .client_request_timeout(HEAD_WAIT_MAX)
         .client_disconnect_timeout(DISCONNECT_WAIT_MAX)
+        .tls_handshake_timeout(HANDSHAKE_WAIT_MAX)
+        .max_connection_rate(HANDSHAKES_MAX)
         .keep_alive(KEEP_ALIVE)
         // Without it a client that leaves is noticed when its answer is written, and not before.
         .h1_allow_half_closed(false)
-        .on_connect(|connection: &dyn Any, _| keep_alive(connection))
+        .on_connect(socket::accepted)
         .disable_signals()
         .shutdown_timeout(1);
     for listener in listeners {
-        server = server.listen(listener)?;
+        server = match (listener, &tls) {
+            (Listener::Plain(listener), _) => server.listen(listener.try_clone()?)?,
+            (Listener::Tls(listener), Some(tls)) => server.listen_rustls_0_23(listener.try_clone()?, tls.clone())?,
+            (Listener::Tls(_), None) => return Err(io::Error::other("https needs a certificate")),
+            #[cfg(unix)]
+            (Listener::Unix(listener, _), _) => server.listen_uds(listener.try_clone()?)?,
+        };
     }
     Ok(server.run())
 }
 
-/// A peer that vanished without a word is noticed within a minute: a stream says something after 15 s, and waits 40 s.
-fn keep_alive(connection: &dyn Any) {
-    #[cfg(target_os = "linux")]
-    if let Some(stream) = connection.downcast_ref::<tokio::net::TcpStream>() {
-        use rustix::net::sockopt;
-        let _ = sockopt::set_socket_keepalive(stream, true);
-        let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(15));
-        let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(5));
-        let _ = sockopt::set_tcp_keepcnt(stream, 4);
-        let _ = sockopt::set_tcp_user_timeout(stream, 40_000);
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = connection;
-}
-
 /// Every request comes through here, and whatever came of it says whether a web page may read it.
 async fn handle(request: HttpRequest, payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
+    let _open = Open::new(&front);
     let page = cors::Page::of(&request, &front.house.config.load());
-    page.may_read(serve(request, payload, front).await)
+    page.may_read(attend(request, payload, &front).await)
+}
+
+/// What is done for a client that has left is dropped.
+async fn attend(request: HttpRequest, payload: web::Payload, front: &Front) -> HttpResponse {
+    if request.version() != Version::HTTP_2 {
+        return serve(request, payload, front).await;
+    }
+    let (payload, mut gone) = match gone::share(&request, payload).await {
+        Ok(shared) => shared,
+        Err(error) => return error.error_response(),
+    };
+    let response = tokio::select! {
+        biased;
+        response = serve(request, payload, front) => response,
+        () = &mut gone => return HttpResponse::NoContent().finish(),
+    };
+    response.map_body(|_, body| BoxBody::new(Until { body, gone }))
 }
 
 /// In this order: who knocks, what is named, who serves it.
-async fn serve(request: HttpRequest, mut payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
-    let _open = Open::new(&front);
+async fn serve(request: HttpRequest, mut payload: web::Payload, front: &Front) -> HttpResponse {
     let house = &front.house;
     let config = house.config.load();
     let unread = mcp::has_body(&request);

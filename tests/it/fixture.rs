@@ -96,7 +96,7 @@ impl Hub {
         if stdout.read_line(&mut first).unwrap() == 0 {
             panic!("the hub did not start: {}", log.lock().unwrap());
         }
-        let authority = first.strip_prefix("http://").and_then(|rest| rest.split('/').next()).unwrap();
+        let authority = first.strip_prefix("http://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
         let base = format!("http://{authority}");
         let rest = String::from_utf8_lossy(stdout.buffer());
         let urls = first.lines().chain(rest.lines()).map(str::to_owned).collect();

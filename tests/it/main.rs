@@ -52,4 +52,6 @@ mod sse;
 mod stateless;
 mod streams;
 mod supervise;
+mod tls;
+mod unix;
 mod wire;
