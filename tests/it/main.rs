@@ -5,6 +5,7 @@ mod admin_socket;
 mod audience;
 mod audit;
 mod bodies;
+mod canary;
 mod cancel;
 mod chain;
 mod cli;
