@@ -66,15 +66,20 @@ struct Siege {
 
 impl Siege {
     /// Lays a siege with so many sockets. `session`: the slow readers' own.
-    fn lay(address: SocketAddr, sockets: usize, session: String) -> Siege {
+    fn lay(address: SocketAddr, sockets: usize, session: Arc<str>) -> Siege {
         let (over, fates) = (Arc::<AtomicBool>::default(), Arc::<[Fate; 3]>::default());
         let (ends, seen) = (over.clone(), fates.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let all = (0..sockets).map(|number| besiege(address, number, sockets, &session, &ends, &seen));
-            if let Ok(runtime) = runtime {
-                runtime.block_on(async { timeout(PATIENCE * 4, join_all(all)).await }).ok();
-            }
+            let Ok(runtime) = runtime else { return };
+            runtime.block_on(async {
+                let all = (0..sockets).map(|number| {
+                    let after = RAMP.mul_f64(number as f64 / sockets as f64);
+                    tokio::spawn(besiege(address, number % 3, after, session.clone(), ends.clone(), seen.clone()))
+                });
+                let all: Vec<_> = all.collect();
+                let _ = timeout(PATIENCE * 4, join_all(all)).await;
+            });
         });
         Siege { over, fates, thread }
     }
@@ -91,19 +96,25 @@ impl Siege {
 }
 
 /// One besieger, who comes again and again.
-async fn besiege(address: SocketAddr, number: usize, of: usize, session: &str, over: &AtomicBool, fates: &[Fate; 3]) {
-    let way = WAYS[number % 3].0;
-    let fate = &fates[number % 3];
-    sleep(RAMP.mul_f64(number as f64 / of as f64)).await;
+async fn besiege(
+    address: SocketAddr,
+    kind: usize,
+    after: Duration,
+    session: Arc<str>,
+    over: Arc<AtomicBool>,
+    fates: Arc<[Fate; 3]>,
+) {
+    let (way, fate) = (WAYS[kind].0, &fates[kind]);
+    sleep(after).await;
     while !over.load(Ordering::Relaxed) {
-        let Ok(mut socket) = attack(address, way, session).await else {
+        let Ok(mut socket) = attack(address, way, &session).await else {
             fate.failed.fetch_add(1, Ordering::Relaxed);
             sleep(DRIP).await;
             continue;
         };
         let began = Instant::now();
         fate.open.fetch_add(1, Ordering::Relaxed);
-        let said = drip(&mut socket, way, over).await;
+        let said = drip(&mut socket, way, &over).await;
         fate.open.fetch_sub(1, Ordering::Relaxed);
         if let Some(said) = said {
             fate.borne.lock().unwrap_or_else(PoisonError::into_inner).push((began.elapsed(), said));
@@ -204,7 +215,7 @@ async fn attempt(hub: &Hub, clients: &[Client], sockets: usize, calls: u64) -> R
     let quiet = measure(clients, calls).await?;
     let before = memory(hub.pid());
     let address = hub.address().parse().map_err(|_| "no address")?;
-    let siege = Siege::lay(address, sockets, clients[0].session.clone());
+    let siege = Siege::lay(address, sockets, clients[0].session.as_str().into());
     let began = Instant::now();
     // Some are always about to come again.
     while siege.open() < sockets * 95 / 100 && began.elapsed() < PATIENCE {

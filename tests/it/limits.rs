@@ -46,7 +46,8 @@ async fn f78_a_mount_with_all_the_calls_it_bears_says_503_and_the_others_do_not_
     let quiet = p99(&other).await;
     let hung = [(); 4].map(|()| {
         let hanging = hanging.clone();
-        tokio::spawn(async move { hanging.call("hang", json!({})).await })
+        // It may find that our own question, below, has taken the last place.
+        tokio::spawn(async move { while hanging.call("hang", json!({})).await.status == 503 {} })
     });
     let refused = loop {
         let answer = client.call("echo", json!({ "text": "x" })).await;
@@ -132,4 +133,32 @@ async fn f33_a_stream_that_nobody_reads_is_ended_and_holds_up_neither_the_child_
     drop(again);
     let free = |status: &serde_json::Value| status["streams"] == 0;
     hub.until("both streams are given back", free).await;
+}
+
+/// From now on nothing arrives at this socket, and nothing answers for it: its machine is gone, as far as one can see.
+#[cfg(target_os = "linux")]
+fn vanish(raw: &Raw) {
+    const RETURN: u16 = 6;
+    socket2::SockRef::from(&raw.socket).attach_filter(&[socket2::SockFilter::new(RETURN, 0, 0, 0)]).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn f34_clients_that_vanish_are_noticed_within_a_minute() {
+    let hub = Hub::start(&rogue("a", &[], SHARED));
+    let client = Client::open(&hub, "/a/mcp").await;
+    let streamable = deaf(&hub, &client).await;
+    let mut older = Raw::connect(&hub).await;
+    older.send("GET /a/sse HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n").await;
+    older.until("sessionId").await;
+    hub.until("both are open", |status| status["streams"] == 2 && status["sessions"] == 2).await;
+    let began = Instant::now();
+    vanish(&streamable);
+    vanish(&older);
+    while hub.status().await["streams"] != 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "still there after {:?}", began.elapsed());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(hub.status().await["sessions"], 1, "the end of its stream is the end of an older session");
+    assert_eq!(client.get(None).await.status, 200, "whoever comes again finds the place free");
 }
