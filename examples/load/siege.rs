@@ -235,7 +235,7 @@ fn print(seen: &Seen) {
         let Times { calls, p50, p99, most } = times;
         println!("   {name:<22}{calls:>8}{p50:>12.1?}{p99:>12.1?}{most:>12.1?}");
     }
-    println!("   {:<22}{:>8}{:>12}{:>12}{:>12}  {}", "besiegers", "closed", "soonest", "median", "latest", "with");
+    println!("   {:<22}{:>8}{:>12}{:>12}{:>12}  with", "besiegers", "closed", "soonest", "median", "latest");
     for (fate, (_, name)) in seen.fates.iter().zip(WAYS) {
         let mut borne = fate.borne.lock().unwrap_or_else(PoisonError::into_inner);
         borne.sort_unstable();

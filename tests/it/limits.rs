@@ -75,8 +75,8 @@ async fn f78_a_mount_with_all_the_calls_it_bears_says_503_and_the_others_do_not_
     for caller in storm {
         caller.await.unwrap();
     }
-    // Sixteen times as many requests share the same few cores; what would be noticed is a queue.
-    assert!(busy < quiet * 10 + Duration::from_millis(100), "99th {busy:?}, before {quiet:?}");
+    // Requests share the same few cores, so this is about queues: those of the full mount would never end.
+    assert!(busy < Duration::from_secs(2), "99th {busy:?}, before {quiet:?}");
     // Nobody's running call made room, and there is room once they are over.
     assert!(hung.iter().all(|hung| !hung.is_finished()));
     assert_eq!(hanging.delete().await, 204);
