@@ -1,6 +1,7 @@
 //! The HTTP front: listeners, limits, the order of guards, drain.
 
 pub mod admin;
+pub mod crowd;
 pub mod exchange;
 pub mod forward;
 pub mod gone;
@@ -35,6 +36,7 @@ use actix_web::{
 };
 
 use self::{
+    crowd::Crowd,
     gone::Until,
     path::{Leaf, resolve},
     rescue::Refusal,
@@ -154,6 +156,10 @@ async fn handle(request: HttpRequest, payload: web::Payload, front: web::Data<Fr
     if request.version() != Version::HTTP_2 {
         return serve(request, payload, &front).await;
     }
+    let place = match Crowd::enter(&request) {
+        Ok(place) => place,
+        Err(refused) => return refused,
+    };
     let (payload, mut gone) = match gone::share(&request, payload).await {
         Ok(shared) => shared,
         Err(error) => return error.error_response(),
@@ -163,7 +169,7 @@ async fn handle(request: HttpRequest, payload: web::Payload, front: web::Data<Fr
         response = serve(request, payload, &front) => response,
         () = &mut gone => return HttpResponse::NoContent().finish(),
     };
-    response.map_body(|_, body| BoxBody::new(Until { body, gone }))
+    response.map_body(|_, body| BoxBody::new(Until { body, gone, _place: place }))
 }
 
 /// In this order: who knocks, what is named, who serves it.

@@ -20,7 +20,7 @@ use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig, RootCertStore,
+        ClientConfig, RootCertStore, SupportedProtocolVersion,
         crypto::aws_lc_rs,
         pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
     },
@@ -73,10 +73,19 @@ impl Authority {
 
     /// The same for those who speak TLS themselves.
     pub fn config(&self, alpn: &[&str], shows: Option<&Pair>) -> ClientConfig {
+        self.config_of(tokio_rustls::rustls::DEFAULT_VERSIONS, alpn, shows)
+    }
+
+    pub fn config_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&str],
+        shows: Option<&Pair>,
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        let builder = builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots);
         let mut config = match shows {
             None => builder.with_no_client_auth(),
             Some(pair) => {
