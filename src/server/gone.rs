@@ -22,6 +22,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::crowd::Place;
+
 /// The first looks are this far apart,
 const LOOK_MIN: Duration = Duration::from_millis(100);
 /// and those at what is open for long, so that ten thousand idle streams cost a hundredth of a core.
@@ -96,6 +98,7 @@ impl Gone {
 pub struct Until {
     pub body: BoxBody,
     pub gone: Gone,
+    pub _place: Option<Place>,
 }
 
 impl MessageBody for Until {

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod admin;
 pub mod cors;
+pub mod crowd;
 pub mod door;
 pub mod exchange;
 pub mod forward;
@@ -39,6 +40,7 @@ use actix_web::{
 };
 
 use self::{
+    crowd::Crowd,
     gone::Until,
     path::{For, Leaf, resolve},
     rescue::Refusal,
@@ -164,6 +166,10 @@ async fn attend(request: HttpRequest, payload: web::Payload, front: &Front) -> H
     if request.version() != Version::HTTP_2 {
         return serve(request, payload, front).await;
     }
+    let place = match Crowd::enter(&request) {
+        Ok(place) => place,
+        Err(refused) => return refused,
+    };
     let (payload, mut gone) = match gone::share(&request, payload).await {
         Ok(shared) => shared,
         Err(error) => return error.error_response(),
@@ -173,7 +179,7 @@ async fn attend(request: HttpRequest, payload: web::Payload, front: &Front) -> H
         response = serve(request, payload, front) => response,
         () = &mut gone => return HttpResponse::NoContent().finish(),
     };
-    response.map_body(|_, body| BoxBody::new(Until { body, gone }))
+    response.map_body(|_, body| BoxBody::new(Until { body, gone, _place: place }))
 }
 
 /// In this order: who knocks, what is named, who serves it.

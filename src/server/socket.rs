@@ -11,7 +11,7 @@ use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use tokio::net::TcpStream;
 
-use super::tls::Peer;
+use super::{crowd::Crowd, tls::Peer};
 
 /// Who may use a socket in the file system: its owner and its group.
 #[cfg(unix)]
@@ -118,6 +118,9 @@ pub fn accepted(connection: &dyn Any, data: &mut Extensions) {
         keep_alive(socket);
         if let Some(certificate) = tls.peer_certificates().and_then(<[_]>::first) {
             data.insert(Peer::from_certificate(certificate));
+        }
+        if tls.alpn_protocol() == Some(b"h2") {
+            data.insert(Crowd::of(socket));
         }
     }
 }
