@@ -166,7 +166,11 @@ pub fn metadata(data: &[u8]) {
 pub fn callback(data: &[u8]) {
     let Ok(line) = std::str::from_utf8(data) else { return };
     match code::read_target(line, "/callback", "st4te") {
-        Target::Reply(_) => assert!(line.starts_with("GET /callback?") && line.contains("st"), "{line:?}"),
+        Target::Reply(_) => {
+            let query = line.strip_prefix("GET /callback?").expect("the exact path");
+            let mut said = url::form_urlencoded::parse(query.split(' ').next().unwrap_or_default().as_bytes());
+            assert!(said.any(|(name, value)| name == "state" && value == "st4te"), "{line:?}");
+        }
         Target::Stale => assert!(line.starts_with("GET /callback"), "{line:?}"),
         Target::Elsewhere => {}
     }

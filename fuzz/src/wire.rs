@@ -196,8 +196,11 @@ pub fn lines(data: &[u8]) {
     }
 }
 
-/// The lines of a stream, or their lengths where they are too long; and the text of each.
-fn split(stream: &[u8], max: usize) -> Vec<(Result<&[u8], usize>, &[u8])> {
+/// A line or its length, where it is too long; and its text.
+type Cut<'a> = (Result<&'a [u8], usize>, &'a [u8]);
+
+/// The lines of a stream, slowly.
+fn split(stream: &[u8], max: usize) -> Vec<Cut<'_>> {
     let end = stream.iter().rposition(|b| *b == b'\n');
     let Some(whole) = end.map(|end| &stream[..end]) else { return Vec::new() };
     let mut found = Vec::new();

@@ -42,13 +42,13 @@ impl Introduction {
             }
         }
         let capabilities = if capabilities.is_object() { capabilities } else { json!({}) };
-        let client = params.get("clientInfo").filter(|info| !info.is_null()).map(Value::to_string);
+        let client = params.get("clientInfo").filter(|info| info.is_object()).map(Value::to_string);
         Introduction { capabilities: capabilities.to_string(), client }
     }
 
     /// Of a newer client, as it says it itself.
     pub fn of_newer_client(params: &Value) -> Introduction {
-        let client = params.get("clientInfo").filter(|info| !info.is_null()).map(Value::to_string);
+        let client = params.get("clientInfo").filter(|info| info.is_object()).map(Value::to_string);
         Introduction { capabilities: params["capabilities"].to_string(), client }
     }
 
@@ -193,6 +193,7 @@ fn lead_on(tree: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::envelope::{Claim, claim};
 
     fn message(text: &str) -> Message {
         message::one(text.to_owned().into()).expect("a message")
@@ -218,6 +219,16 @@ mod tests {
         let full = request(&bare, &introduction(), None).expect("a request");
         assert!(full.params().expect("some").contains(r#""roots":{}"#), "{full:?}");
         assert!(own_params(None).expect("some").contains(r#"clientCapabilities":{}"#));
+    }
+
+    #[test]
+    fn an_envelope_of_ours_is_one_whatever_the_client_said_of_itself() {
+        for params in [json!({ "clientInfo": "c", "capabilities": [] }), json!([]), json!({ "clientInfo": null })] {
+            let introduction = Introduction::of_client(&params, Revision::LATEST);
+            let bare = message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+            let full = request(&bare, &introduction, None).expect("a request");
+            assert!(matches!(claim(&full), Claim::Modern(envelope) if envelope.client.is_none()), "{params}");
+        }
     }
 
     #[test]
