@@ -21,7 +21,8 @@ pub struct Keeper {
 /// Starts this program again as `keeper`.
 pub fn start() -> io::Result<Keeper> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("keeper");
+    // What the hub's environment holds is not for everybody who may look at the keeper's.
+    command.arg("keeper").env_clear();
     start_as(command)
 }
 
@@ -80,14 +81,7 @@ mod linux {
     pub(super) fn start(mut command: Command) -> io::Result<Keeper> {
         let (reader, pipe) = io::pipe()?;
         let mut instance = Instance::begin();
-        // What the hub's environment holds is not for everybody who may look at the keeper's.
-        command
-            .env_clear()
-            .envs(instance.marks())
-            .stdin(reader)
-            .stdout(Stdio::null())
-            .current_dir("/")
-            .process_group(0);
+        command.envs(instance.marks()).stdin(reader).stdout(Stdio::null()).current_dir("/").process_group(0);
         let child = instance.start(|| command.spawn(), |child| Some(child.id()))?;
         Ok(Keeper { inner: Some(Inner { pipe: Some(pipe), child, _instance: instance }) })
     }

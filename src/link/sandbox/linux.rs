@@ -89,7 +89,7 @@ impl Bounds {
             |step: Step| move |errno: Errno| io::Error::from_raw_os_error(step as i32 * STEP + errno.raw_os_error());
         // No program run from here on gains what the hub does not have: no set-user-ID, no file capabilities.
         rustix::thread::set_no_new_privs(true).map_err(at(Step::Privileges))?;
-        setrlimit(Resource::Core, self.core.clone()).map_err(at(Step::Core))?;
+        setrlimit(Resource::Core, self.core).map_err(at(Step::Core))?;
         if let Some(group) = &self.group {
             group.join().map_err(at(Step::Group))?;
             self.shut_in(group).map_err(at(Step::ShutIn))?;
