@@ -53,9 +53,9 @@ impl Crowd {
 
     /// A place for one more request, held until its answer has been sent; else the refusal, without a body that would
     /// wait to be read.
-    pub fn enter(request: &HttpRequest) -> Result<Option<Place>, HttpResponse> {
+    pub fn enter(request: &HttpRequest) -> Result<Option<Place>, Box<HttpResponse>> {
         if bytes_of(request.headers()) > HEAD_BYTES_MAX {
-            return Err(HttpResponse::RequestHeaderFieldsTooLarge().finish());
+            return Err(Box::new(HttpResponse::RequestHeaderFieldsTooLarge().finish()));
         }
         let Some(crowd) = request.conn_data::<Rc<Crowd>>() else { return Ok(None) };
         crowd.asked.set(crowd.asked.get() + 1);
@@ -68,7 +68,7 @@ impl Crowd {
             crowd.cut_off();
         }
         if full {
-            return Err(HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, 1)).finish());
+            return Err(Box::new(HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, 1)).finish()));
         }
         crowd.open.set(crowd.open.get() + 1);
         Ok(Some(Place(crowd.clone())))

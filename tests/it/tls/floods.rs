@@ -69,7 +69,11 @@ fn memory(hub: &Hub) -> u64 {
 }
 
 /// Writes the same bytes again and again, as far as they are taken within some seconds; tells how often.
-async fn pour(stream: &mut (impl AsyncWriteExt + Unpin), times: usize, mut bytes: impl FnMut(usize) -> Vec<u8>) -> usize {
+async fn pour(
+    stream: &mut (impl AsyncWriteExt + Unpin),
+    times: usize,
+    mut bytes: impl FnMut(usize) -> Vec<u8>,
+) -> usize {
     for at in 0..times {
         let bytes = bytes(at);
         let written = tokio::time::timeout(Duration::from_secs(3), stream.write_all(&bytes)).await;

@@ -61,7 +61,8 @@ fn f95_a_pair_that_cannot_serve_is_refused_by_the_name_of_its_file() {
     let [good, stranger] = [&authority, &other].map(|authority| authority.pair(90));
     let pem = good.key.serialize_pem();
     let bytes_of = |text: &str| text.as_bytes().to_vec();
-    let cases: [(&str, Vec<u8>, Vec<u8>, &str, &str); 9] = [
+    type Case<'a> = (&'a str, Vec<u8>, Vec<u8>, &'a str, &'a str);
+    let cases: [Case<'_>; 9] = [
         ("mismatch", bytes_of(&good.chain), bytes_of(&stranger.key.serialize_pem()), "hub.key", "does not belong"),
         ("encrypted", bytes_of(&good.chain), bytes_of(ENCRYPTED), "hub.key", "encrypted"),
         ("no key", bytes_of(&good.chain), bytes_of("hello"), "hub.key", "no private key"),
