@@ -101,14 +101,34 @@ mod tests {
         assert_eq!(config.upstreams.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["demo"]);
         assert_eq!(config.hub, config::HubConfig::default());
 
-        let (full, warnings) = parse(&everything(), folder, &|_| None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let files = [
+            ("hub.crt", pair.cert.pem()),
+            ("clients.pem", pair.cert.pem()),
+            ("hub.key", pair.signing_key.serialize_pem()),
+        ];
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        #[cfg(unix)]
+        fs::set_permissions(folder.path().join("hub.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
+        let (full, warnings) = parse(&everything(), folder.path(), &|_| None).unwrap();
         assert_eq!(warnings, []);
         assert_eq!(full.upstreams.len(), 5);
-        assert_eq!(full.hub.limits, config.hub.limits, "the examples show the defaults");
+        // Nothing bounds what comes, unless it is said.
+        let limits = config::Limits { rate: None, ..full.hub.limits.clone() };
+        assert_eq!(limits, config.hub.limits, "the examples show the defaults");
         let shown = &full.upstreams["demo"];
         let plain = &config.upstreams["demo"];
-        let shown =
-            config::UpstreamConfig { env: plain.env.clone(), inherit_env: plain.inherit_env.clone(), ..shown.clone() };
+        let shown = config::UpstreamConfig {
+            env: plain.env.clone(),
+            inherit_env: plain.inherit_env.clone(),
+            sandbox: plain.sandbox.clone(),
+            cwd: plain.cwd.clone(),
+            ..shown.clone()
+        };
         assert_eq!(&shown, plain, "the examples show the defaults");
     }
 

@@ -32,6 +32,7 @@ if part setup 1200 bash "$HERE/setup.sh"; then
   part remotes 900 bash "$HERE/remotes.sh"
   part oauth 300 bash "$HERE/oauth.sh"
   part browser 300 bash "$HERE/browser.sh"
+  part jwt 180 bash "$HERE/jwt.sh"
   part keyring 600 bash "$HERE/keyring.sh"
 fi
 
