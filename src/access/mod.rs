@@ -143,6 +143,11 @@ impl Gate {
         judged
     }
 
+    /// Whether what is shown in other ways than a token is somebody else's business, or nobody's.
+    pub fn takes_anything(&self) -> bool {
+        self.forward.is_some() || !(self.config.is_set() || self.certificates)
+    }
+
     /// May they use an upstream? `mounts`: the URLs it is at, for tokens that are issued for one.
     pub fn bars(
         &self,

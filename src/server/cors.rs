@@ -23,8 +23,8 @@ use super::{
 use crate::{config::HubConfig, hub::House};
 
 /// What a page may send beside what it always may. A `*` would not cover `Authorization`.
-const ALLOWED: &str = "Authorization, X-API-Key, Content-Type, Accept, Last-Event-ID, Mcp-Session-Id, MCP-Protocol-Version, \
-                       Mcp-Method, Mcp-Name, traceparent, tracestate, baggage";
+const ALLOWED: &str = "Authorization, X-API-Key, Content-Type, Accept, Last-Event-ID, Mcp-Session-Id, \
+                       MCP-Protocol-Version, Mcp-Method, Mcp-Name, traceparent, tracestate, baggage";
 /// Arguments of tools that are repeated in headers; which there are, their tools say.
 const PARAM: &str = "mcp-param-";
 /// What a page may read beside what it always may.

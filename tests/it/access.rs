@@ -354,6 +354,74 @@ async fn what_others_reach_wants_authentication_or_a_clear_word() {
 }
 
 #[tokio::test]
+async fn another_service_decides_and_names_the_caller() {
+    // Whoever shows the cookie or the password is who it says; the service sees how the hub was asked, and no body.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::<String>::new()));
+    let asked = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                use tokio::io::{AsyncReadExt, AsyncWriteExt};
+                let mut head = Vec::new();
+                while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                    let mut chunk = [0; 4096];
+                    let count = stream.read(&mut chunk).await.unwrap_or(0);
+                    assert!(count > 0);
+                    head.extend_from_slice(&chunk[..count]);
+                }
+                let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+                let answer = match () {
+                    () if head.contains("cookie: id=ada") => "200 OK\r\nRemote-User: ada",
+                    () if head.contains("authorization: basic ym9i") => "204 No Content\r\nRemote-User: bob",
+                    () if head.contains("x-api-key: slow") => "500 Oops",
+                    () if head.contains("x-api-key: none") => "403 Forbidden",
+                    () => "302 Found\r\nLocation: /login\r\nWWW-Authenticate: Bearer realm=\"theirs\"",
+                };
+                asked.lock().unwrap().push(head);
+                let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    let tokens = entry("ci", CI, "");
+    let auth = format!("auth = {{ tokens = [{tokens}], forward = {{ url = 'http://{address}/verify' }} }}");
+    let allow = format!("{SHARED}\nallow = ['user:ada', 'token:ci']");
+    let hub = Hub::start(&format!("[hub]\n{auth}\n{}", echo("a", &allow)));
+    let knock = async |header: (&str, &str)| open(&hub, "/a/mcp?x=1", &[header]).await;
+    let (ada, session) = knock(("cookie", "id=ada")).await;
+    assert_eq!(ada.status, 200, "{ada:?}");
+    assert_eq!(knock(("authorization", "Basic Ym9iOmI=")).await.0.status, 403, "bob is somebody, and not let in here");
+    assert_eq!(knock(("x-api-key", "none")).await.0.status, 403);
+    let (unknown, _) = knock(("authorization", "Bearer nobody")).await;
+    assert_eq!((unknown.status, unknown.headers["www-authenticate"].as_str()), (401, "Bearer realm=\"theirs\""));
+    let (unsure, _) = knock(("x-api-key", "slow")).await;
+    assert_eq!((unsure.status, unsure.headers.contains_key("retry-after")), (503, true));
+    let before = seen.lock().unwrap().len();
+    assert_eq!(knock(("x-api-key", CI)).await.0.status, 200, "the hub's own tokens are its own business");
+    assert_eq!(seen.lock().unwrap().len(), before);
+    // Its sessions are its own.
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    for (header, expected) in [(("cookie", "id=ada"), 200), (("x-api-key", CI), 404)] {
+        let headers = [header, ("mcp-session-id", session.as_str())];
+        assert_eq!(answer(request(&http(), &hub.url("/a/mcp"), &headers, &ping)).await.status, expected);
+    }
+    let first = seen.lock().unwrap()[0].clone();
+    for part in [
+        "get /verify ",
+        "x-forwarded-method: post",
+        "x-forwarded-uri: /a/mcp?x=1",
+        "x-forwarded-proto: http",
+        "x-forwarded-for: 127.0.0.1",
+    ] {
+        assert!(first.contains(part), "{part}: {first}");
+    }
+    assert!(!first.contains("content-type") && !first.contains("jsonrpc"), "{first}");
+}
+
+#[tokio::test]
 async fn a_refusal_before_the_door_does_not_read_the_body() {
     let hub = Hub::start(&guarded());
     let mut raw = Raw::connect(&hub).await;

@@ -207,7 +207,7 @@ fn an_address_that_others_can_reach_is_refused_with_what_to_do() {
     ] {
         let (code, stdout, stderr) = run(folder.path(), args);
         assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
-        assert!(stderr.contains("authentication") && stderr.contains("loopback"), "{stderr}");
+        assert!(stderr.contains("show who they are") && stderr.contains("loopback"), "{stderr}");
     }
     fs::write(folder.path().join("hub.toml"), format!("[hub]\nbind = ['0.0.0.0:8808']\n{}", rogue("a", &[], "")))
         .unwrap();

@@ -14,8 +14,8 @@ const SHARED: &str = "isolation = 'shared'";
 const PAGE: &str = "https://good.example";
 const LISTED: &str = "[hub]\nallowed_origins = ['https://good.example']\n";
 const EXPOSED: &str = "Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Retry-After, Link";
-const ALLOWED: &str = "Authorization, Content-Type, Accept, Last-Event-ID, Mcp-Session-Id, MCP-Protocol-Version, \
-                       Mcp-Method, Mcp-Name, traceparent, tracestate, baggage";
+const ALLOWED: &str = "Authorization, X-API-Key, Content-Type, Accept, Last-Event-ID, Mcp-Session-Id, \
+                       MCP-Protocol-Version, Mcp-Method, Mcp-Name, traceparent, tracestate, baggage";
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     let all: Vec<&str> = headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
