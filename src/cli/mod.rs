@@ -237,6 +237,6 @@ fn say(text: impl std::fmt::Display) {
 
 /// The exit code of a hub that did not start.
 fn not_started(error: StartError) -> u8 {
-    let code = if matches!(error, StartError::Exposed(_)) { USAGE } else { FAILED };
+    let code = if matches!(error, StartError::Exposed(_) | StartError::NoCertificate(_)) { USAGE } else { FAILED };
     fail(code, error)
 }

@@ -37,18 +37,22 @@ impl House {
                 return;
             }
         };
+        self.certify(&new);
+    }
+
+    /// Serves what was read anew from the files that are named already.
+    pub(super) fn certify(&self, new: &HubTls) {
         *lock(&self.renewal.error) = None;
-        if new == old {
-            return;
-        }
-        self.config.rcu(|config| match &config.tls {
-            // A reload may have named other files meanwhile, which it has read itself.
-            Some(tls) if tls.paths() == new.paths() => {
+        let old = self.config.rcu(|config| match &config.tls {
+            Some(tls) if tls == new && !tls.holds_what(new) => {
                 Arc::new(HubConfig { tls: Some(new.clone()), ..(**config).clone() })
             }
+            // A reload may have named other files meanwhile, which it has read itself.
             _ => config.clone(),
         });
-        tracing::info!(names = ?new.identity.names, days_left = days_left(&new), "the certificate was renewed");
+        if old.tls.as_ref().is_some_and(|tls| tls == new && !tls.holds_what(new)) {
+            tracing::info!(names = ?new.identity.names, days_left = days_left(new), "the certificate was renewed");
+        }
     }
 
     /// Says that the end of the certificate is near, once for each stage of it.

@@ -308,6 +308,7 @@ impl Handler<Reload> for Hub {
                 if hash == this.hash && config == this.config {
                     tracing::debug!("the configuration was read again and is the same");
                     this.house.update_status(|status| status.rejected = None);
+                    config.hub.tls.iter().for_each(|tls| this.house.certify(tls));
                     return Ok(Applied::Unchanged);
                 }
                 this.apply(config, hash, context)

@@ -57,7 +57,7 @@ async fn f95_what_speaks_what_follows_from_the_address() {
 
 #[test]
 fn f95_a_pair_that_cannot_serve_is_refused_by_the_name_of_its_file() {
-    let (authority, other) = (Authority::new(), Authority::new());
+    let (authority, other) = (Authority::new(), Authority::called("another"));
     let [good, stranger] = [&authority, &other].map(|authority| authority.pair(90));
     let pem = good.key.serialize_pem();
     let bytes_of = |text: &str| text.as_bytes().to_vec();
