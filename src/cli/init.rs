@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(config.hub, config::HubConfig::default());
 
         let folder = tempfile::tempdir().unwrap();
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned(), "mcp.example.com".to_owned()]).unwrap();
         let files = [
             ("hub.crt", pair.cert.pem()),
             ("clients.pem", pair.cert.pem()),
