@@ -74,7 +74,9 @@ pub fn bind(binds: &[Bind], certified: bool) -> Result<Vec<Listener>, StartError
                 io::ErrorKind::AddrInUse => {
                     "; another program holds it (`ss -lxtnp` shows which), or another hubward runs"
                 }
-                io::ErrorKind::PermissionDenied if !bind.is_socket_file() => "; ports below 1024 need a privilege, choose a higher one",
+                io::ErrorKind::PermissionDenied if !bind.is_socket_file() => {
+                    "; ports below 1024 need a privilege, choose a higher one"
+                }
                 _ => "",
             };
             StartError::Bind { bind: bind.clone(), error, hint }

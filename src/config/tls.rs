@@ -295,7 +295,8 @@ impl<'a> Reader<'a> {
         let now = SystemTime::now();
         let (cert, key) = (self.span_of(table, "cert", field), self.span_of(table, "key", field));
         if tls.identity.not_after < now {
-            let finding = self.found.warning(cert, format!("the certificate expired on {}", day(tls.identity.not_after)));
+            let finding =
+                self.found.warning(cert, format!("the certificate expired on {}", day(tls.identity.not_after)));
             finding.help("it is served all the same, and clients will refuse it: renew it");
         } else if tls.identity.not_before > now {
             let title = format!("the certificate is not valid before {}", day(tls.identity.not_before));
@@ -314,7 +315,11 @@ impl<'a> Reader<'a> {
         if let Some(bind) = hub.bind.iter().find(|bind| bind.scheme == Scheme::Https)
             && !table.contains_key("tls")
         {
-            let finding = self.found.error(span("bind"), format!("{bind} needs a certificate"));
+            let binds = table.get("bind").and_then(|value| value.get_ref().as_array());
+            let entry = binds.into_iter().flat_map(|binds| binds.iter());
+            let mut entry = entry.filter(|entry| entry.get_ref().as_str().is_some_and(|it| it.starts_with("https://")));
+            let span = entry.next().map_or_else(|| span("bind"), |entry| entry.span());
+            let finding = self.found.error(span, format!("{bind} needs a certificate"));
             finding.help("add tls = { cert = \"hub.crt\", key = \"hub.key\" } to [hub]");
         }
         let (Some(tls), Some(url)) = (&hub.tls, &hub.public_url) else { return };

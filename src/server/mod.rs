@@ -158,7 +158,7 @@ async fn handle(request: HttpRequest, payload: web::Payload, front: web::Data<Fr
     }
     let place = match Crowd::enter(&request) {
         Ok(place) => place,
-        Err(refused) => return refused,
+        Err(status) => return crowd::refuse(status),
     };
     let (payload, mut gone) = match gone::share(&request, payload).await {
         Ok(shared) => shared,

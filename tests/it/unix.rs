@@ -52,7 +52,10 @@ fn its_mode_does_not_depend_on_the_umask() {
         let socket = folder.path().join("s");
         let served = command(folder.path());
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]).arg(served.get_program()).args(served.get_args());
+        shell
+            .args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"])
+            .arg(served.get_program())
+            .args(served.get_args());
         let _hub = Hub::run(folder, shell);
         assert_eq!(std::fs::metadata(&socket).unwrap().mode() & 0o777, 0o660, "umask {umask}");
     }

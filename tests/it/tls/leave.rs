@@ -65,8 +65,7 @@ async fn f36_a_reset_over_http2_cancels_upstream() {
     request.send_reset(Reason::CANCEL);
     file_until(&log, cancelled(2)).await;
     // The connection goes on, and a call that nobody leaves is answered.
-    let (response, _request) =
-        send(&mut sender, &Request::call(&hub, "/r/mcp", "sleep", json!({ "ms": 700 }))).await;
+    let (response, _request) = send(&mut sender, &Request::call(&hub, "/r/mcp", "sleep", json!({ "ms": 700 }))).await;
     let response = response.await.unwrap();
     assert_eq!(response.status(), 200);
     file_until(&log, cancelled(2)).await;

@@ -128,7 +128,9 @@ async fn f34_a_peer_that_vanished_is_looked_for_under_tls_too() {
     let port = stream.get_ref().0.local_addr().unwrap().port();
     // The hub's end of the connection: its timer is that of keepalive (2), due within 15 s.
     let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", hub.pid())).unwrap();
-    let line = table.lines().find(|line| line.split_whitespace().nth(2).is_some_and(|to| to.ends_with(&format!(":{port:04X}"))));
+    let line = table
+        .lines()
+        .find(|line| line.split_whitespace().nth(2).is_some_and(|to| to.ends_with(&format!(":{port:04X}"))));
     let timer = line.and_then(|line| line.split_whitespace().nth(5)).unwrap_or_else(|| panic!("{table}"));
     let (kind, ticks) = timer.split_once(':').unwrap();
     assert_eq!(kind, "02", "{timer}");
