@@ -100,7 +100,8 @@
 //!
 //! `POST /time/mcp`, a `tools/call`, the upstream a child process.
 //!
-//! 1. **Socket.** A worker thread of actix-web. `h1_allow_half_closed(false)`: a client that leaves is noticed at once.
+//! 1. **Socket.** A worker thread of actix-web; [`server::tls`] looks up the certificate of the moment at each handshake.
+//!    `h1_allow_half_closed(false)`: a client that leaves is noticed at once; over HTTP/2 [`server::gone`] notices.
 //! 2. [`server::guard`]: Host and Origin, then content type and declared length. Cheap refusals first. A browser's
 //!    preflight ends here, and [`server::cors`] lets the page read whatever the answer will be.
 //! 3. [`server::path`]: which mount, which face of it. Bytes are compared as they came; a path has one spelling.
@@ -144,6 +145,9 @@
 //! 6. **Start** the eager ones, **retire** the removed. A replaced upstream with a live process keeps serving until
 //!    its successor has proved itself; then the successor takes over the route, and the audience with it.
 //! 7. **Tell**: the generation, the hash, the time, for `/api/v1/status`.
+//!
+//! A renewed certificate is no reload: its files are watched by themselves, and [`hub::certificate`] puts what they hold
+//! in place of what they held, even while an edit of `hub.toml` lies there rejected.
 //!
 //! # Eras
 //!

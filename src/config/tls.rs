@@ -315,7 +315,11 @@ impl<'a> Reader<'a> {
         if let Some(bind) = hub.bind.iter().find(|bind| bind.scheme == Scheme::Https)
             && !table.contains_key("tls")
         {
-            let finding = self.found.error(span("bind"), format!("{bind} needs a certificate"));
+            let binds = table.get("bind").and_then(|value| value.get_ref().as_array());
+            let entry = binds.into_iter().flat_map(|binds| binds.iter());
+            let mut entry = entry.filter(|entry| entry.get_ref().as_str().is_some_and(|it| it.starts_with("https://")));
+            let span = entry.next().map_or_else(|| span("bind"), |entry| entry.span());
+            let finding = self.found.error(span, format!("{bind} needs a certificate"));
             finding.help("add tls = { cert = \"hub.crt\", key = \"hub.key\" } to [hub]");
         }
         let (Some(tls), Some(url)) = (&hub.tls, &hub.public_url) else { return };

@@ -7,7 +7,10 @@ use std::{cell::Cell, rc::Rc};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{self, HeaderMap},
+    http::{
+        StatusCode,
+        header::{self, HeaderMap},
+    },
 };
 use tokio::net::TcpStream;
 
@@ -28,6 +31,7 @@ pub struct Crowd {
     asked: Cell<usize>,
     refused: Cell<usize>,
     unread: Cell<usize>,
+    cut: Cell<bool>,
     #[cfg(unix)]
     socket: Option<std::os::fd::OwnedFd>,
 }
@@ -46,16 +50,16 @@ impl Crowd {
             asked,
             refused,
             unread,
+            cut: Cell::new(false),
             #[cfg(unix)]
             socket,
         })
     }
 
-    /// A place for one more request, held until its answer has been sent; else the refusal, without a body that would
-    /// wait to be read.
-    pub fn enter(request: &HttpRequest) -> Result<Option<Place>, Box<HttpResponse>> {
+    /// A place for one more request, held until its answer has been sent.
+    pub fn enter(request: &HttpRequest) -> Result<Option<Place>, StatusCode> {
         if bytes_of(request.headers()) > HEAD_BYTES_MAX {
-            return Err(Box::new(HttpResponse::RequestHeaderFieldsTooLarge().finish()));
+            return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         }
         let Some(crowd) = request.conn_data::<Rc<Crowd>>() else { return Ok(None) };
         crowd.asked.set(crowd.asked.get() + 1);
@@ -64,11 +68,12 @@ impl Crowd {
         }
         let full = crowd.open.get() >= OPEN_MAX;
         crowd.refused.set(crowd.refused.get() + usize::from(full));
-        if crowd.unread.get() >= UNREAD_MAX || crowd.refused.get() > REFUSED_MAX {
+        let over = crowd.unread.get() >= UNREAD_MAX || crowd.refused.get() > REFUSED_MAX;
+        if over && !crowd.cut.replace(true) {
             crowd.cut_off();
         }
         if full {
-            return Err(Box::new(HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, 1)).finish()));
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
         crowd.open.set(crowd.open.get() + 1);
         Ok(Some(Place(crowd.clone())))
@@ -92,6 +97,15 @@ impl Crowd {
             let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
         }
     }
+}
+
+/// The answer to a request that has no place: without a body, which would wait to be read.
+pub fn refuse(status: StatusCode) -> HttpResponse {
+    let mut response = HttpResponse::build(status);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.insert_header((header::RETRY_AFTER, 1));
+    }
+    response.finish()
 }
 
 fn bytes_of(headers: &HeaderMap) -> usize {

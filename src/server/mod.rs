@@ -168,7 +168,7 @@ async fn attend(request: HttpRequest, payload: web::Payload, front: &Front) -> H
     }
     let place = match Crowd::enter(&request) {
         Ok(place) => place,
-        Err(refused) => return *refused,
+        Err(status) => return crowd::refuse(status),
     };
     let (payload, mut gone) = match gone::share(&request, payload).await {
         Ok(shared) => shared,

@@ -176,15 +176,15 @@ async fn f75_a_few_bytes_that_stand_for_a_large_head_are_refused() {
     // A header of 4,000 bytes goes into the table; then each byte names it once more.
     let first = [GET_PING, b"\x40\x01x\x7f\xa1\x1e", &vec![b'a'; 4000]].concat();
     stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &first)).await.unwrap();
-    let head = [GET_PING, &vec![0xbe; 4000]].concat();
+    let head = [GET_PING, &[0xbe; 100]].concat();
     let bomb = |at: usize| frame(HEADERS, END_STREAM | END_HEADERS, (at * 2 + 3) as u32, &head);
-    assert_eq!(pour(&mut stream, 300, bomb).await, 300);
+    assert_eq!(pour(&mut stream, 60, bomb).await, 60);
     // The status 431, as it is written the first time.
     let (mut answers, refused) = (Vec::<u8>::new(), b"\x69\x90\xff");
     while !answers.windows(3).any(|part| part == refused) {
         let mut buffer = [0; 4096];
-        let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut buffer)).await.unwrap().unwrap();
-        assert_ne!(read, 0, "closed");
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut buffer)).await;
+        let Ok(Ok(read @ 1..)) = read else { panic!("{}", answers.escape_ascii()) };
         answers.extend(&buffer[..read]);
     }
     is_well(&hub, &authority, before).await;

@@ -43,9 +43,7 @@ async fn f95_what_speaks_what_follows_from_the_address() {
     let authority = Authority::new();
     let folder = tempfile::tempdir().unwrap();
     authority.pair(90).write(folder.path());
-    fs::write(folder.path().join("hub.toml"), format!("{HUB}bind = ['127.0.0.1:0', 'http://127.0.0.1:0']\n")).unwrap();
     let mut command = hubward(&["serve", "-c"]);
-    // Without upstreams there are no URLs: the default is named.
     let rogue = rogue("r", &[], "");
     let toml = format!("{HUB}bind = ['127.0.0.1:0', 'http://127.0.0.1:0']\n{rogue}");
     fs::write(folder.path().join("hub.toml"), toml).unwrap();
@@ -61,8 +59,7 @@ fn f95_a_pair_that_cannot_serve_is_refused_by_the_name_of_its_file() {
     let [good, stranger] = [&authority, &other].map(|authority| authority.pair(90));
     let pem = good.key.serialize_pem();
     let bytes_of = |text: &str| text.as_bytes().to_vec();
-    type Case<'a> = (&'a str, Vec<u8>, Vec<u8>, &'a str, &'a str);
-    let cases: [Case<'_>; 9] = [
+    let cases = [
         ("mismatch", bytes_of(&good.chain), bytes_of(&stranger.key.serialize_pem()), "hub.key", "does not belong"),
         ("encrypted", bytes_of(&good.chain), bytes_of(ENCRYPTED), "hub.key", "encrypted"),
         ("no key", bytes_of(&good.chain), bytes_of("hello"), "hub.key", "no private key"),
