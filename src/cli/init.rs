@@ -93,9 +93,23 @@ mod tests {
         lines.collect::<Vec<_>>().join("\n")
     }
 
+    /// The files that the examples name.
+    fn certificates(folder: &Path) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["mcp.example.com".to_owned()]).unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        for (name, content) in [("hub.crt", &pem), ("clients.pem", &pem), ("hub.key", &key.serialize_pem())] {
+            fs::write(folder.join(name), content).unwrap();
+            #[cfg(unix)]
+            fs::set_permissions(folder.join(name), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
+    }
+
     #[test]
     fn the_starter_is_valid_and_so_is_each_of_its_examples() {
-        let folder = Path::new("/x");
+        let folder = tempfile::tempdir().unwrap();
+        certificates(folder.path());
+        let folder = folder.path();
         let (config, warnings) = parse(STARTER, folder, &|_| None).unwrap();
         assert_eq!(warnings, []);
         assert_eq!(config.upstreams.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["demo"]);
