@@ -115,20 +115,7 @@ mod tests {
         assert_eq!(config.upstreams.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["demo"]);
         assert_eq!(config.hub, config::HubConfig::default());
 
-        let folder = tempfile::tempdir().unwrap();
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned(), "mcp.example.com".to_owned()]).unwrap();
-        let files = [
-            ("hub.crt", pair.cert.pem()),
-            ("clients.pem", pair.cert.pem()),
-            ("hub.key", pair.signing_key.serialize_pem()),
-        ];
-        for (name, text) in files {
-            fs::write(folder.path().join(name), text).unwrap();
-        }
-        #[cfg(unix)]
-        fs::set_permissions(folder.path().join("hub.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
-            .unwrap();
-        let (full, warnings) = parse(&everything(), folder.path(), &|_| None).unwrap();
+        let (full, warnings) = parse(&everything(), folder, &|_| None).unwrap();
         assert_eq!(warnings, []);
         assert_eq!(full.upstreams.len(), 5);
         // Nothing bounds what comes, unless it is said.
