@@ -33,6 +33,33 @@ async fn p50_marked_arguments_are_repeated_and_unlisted_tools_are_listed_first()
 }
 
 #[tokio::test]
+async fn f71_what_a_caller_says_adds_no_header_and_no_line() {
+    let peer = modern(|seen| list(seen, json!([marked("echo", "string", "Region")]))).await;
+    let hub = Hub::start(&peer.upstream("a", ""));
+    let client = Client::open(&hub, "/a/mcp").await;
+    let spoilt =
+        ["eu\r\nX-Evil: 1", "eu\nX-Evil: 1", "eu\rX-Evil: 1", "eu\0", "\u{7f}", "eu\r\n\r\nPOST /mcp HTTP/1.1"];
+    for value in spoilt {
+        client.call("echo", json!({ "region": value })).await;
+        client.call(value, json!({})).await;
+        client.request("prompts/get", json!({ "name": value })).await;
+        client.request("resources/read", json!({ "uri": value })).await;
+    }
+    let seen = peer.seen();
+    assert!(peer.count("tools/call") >= spoilt.len() && peer.count("prompts/get") == spoilt.len());
+    for request in seen {
+        assert_eq!(request.header("x-evil"), None, "{request:?}");
+        for name in ["mcp-param-region", "mcp-name"] {
+            let plain = |text: &str| text.bytes().all(|b| (0x20..0x7f).contains(&b));
+            assert!(request.header(name).is_none_or(plain), "{request:?}");
+        }
+    }
+    // Whole, behind its base64.
+    let calls = peer.of("tools/call");
+    assert_eq!(calls[0].header("mcp-param-region"), Some("=?base64?ZXUNClgtRXZpbDogMQ==?="));
+}
+
+#[tokio::test]
 async fn p50_a_tool_with_an_invalid_mark_is_left_out_of_the_list() {
     let tools = json!([marked("bad", "number", "N"), marked("good", "string", "Region"), marked("none", "string", "")]);
     let peer = modern(move |seen| list(seen, tools.clone())).await;
