@@ -20,8 +20,9 @@
 //!                ├─ admin  → hub
 //!                └─ shutdown
 //! config: known by cli, run, server, admin, hub, observe knows nobody
-//! auth: known by cli, run, hub, link                    knows nobody of these
-//! observe: known by cli                                 knows config
+//! auth: known by cli, run, hub, link, access            knows nobody of these
+//! access: known by server, hub                          knows config, auth
+//! observe: known by cli, server, hub                    knows config
 //! ```
 //!
 //! | folder | the noun of its question |
@@ -30,20 +31,21 @@
 //! | [`config`] | from the text of `hub.toml` to a [`Config`], from two of them to a [`Plan`](config::Plan). Pure, but for [`config::read`], [`config::find`] and [`config::watch`] |
 //! | [`link`] | ways to reach a peer. [`link::process`] is a child: `pump.rs` moves bytes at its pipes, `ladder.rs` sees its end through, `stderr.rs` keeps its last words, [`link::orphans`] finds what it left behind, [`link::keeper`] cleans up when the hub is killed, [`link::sandbox`] bounds what it may reach. [`link::remote`] is a server somewhere else: `exchange.rs` sends a message, `answer.rs` hears what comes back, `session.rs` opens a lost session again, `sse.rs` is HTTP+SSE. [`link::stdio`] is ourselves. [`link::connection`] makes one Link serve many |
 //! | [`auth`] | with what remote servers are asked, and how a token is come by and kept: [`auth::oauth`], [`auth::store`] |
+//! | [`access`] | who knocks, and where they may come in: a request's credentials become a [`access::Principal`], or a refusal |
 //! | [`bridge`] | what every caller sees of every upstream, whatever its era and the client's: its table of the four ways |
 //! | [`hub`] | who lives, who restarts, who is published, who shares a process |
 //! | [`server`] | the HTTP front: guards, the two faces, streams, and errors turned into statuses |
 //! | [`admin`] | the way for commands to the running hub: a unix socket, one command each connection |
 //! | [`run`] | a hub from its listeners to its last process; [`shutdown`] turns signals into one token |
 //! | [`cli`] | one file per command: flags, one library call, print. [`cli::ask`] is the one-shot client: a link, a greeting, one question, without a hub |
-//! | [`observe`] | the log |
+//! | [`observe`] | the log, and [the audit](observe::audit) |
 //!
 //! - `wire` and `config` import nothing of ours.
 //! - `link` does not know that there is a hub, a configuration or an HTTP server. It takes a [`ProcessSpec`] or a
 //!   [`link::remote::RemoteSpec`].
 //! - The word `actix` stands in `hub/mod.rs`, `hub/upstream.rs`, `hub/tether.rs`, `server/`, `run.rs` and
 //!   `shutdown.rs` only; `actix_web_lab` in `server/stream.rs` only. `link` gets a `tokio::runtime::Handle`.
-//! - `reqwest` stands in `link/remote/` and `auth/` only: its types are not those of the server.
+//! - `reqwest` stands in `link/remote/`, `auth/` and `access/` only: its types are not those of the server.
 //! - Revision dates stand in `wire/revision.rs` and in what speaks as a peer (`cli/demo`) only: every question "may
 //!   this revision …?" is a method of [`wire::Revision`].
 //!
@@ -64,6 +66,7 @@
 //! | **revision** | a dated version of the protocol | v1, old, new |
 //! | **route** | what a name in the URL leads to; its URL is its *mount* | endpoint |
 //! | **instance** | one process of an upstream, or one connection to it, from its start to its end | |
+//! | **principal** | the authenticated caller | user |
 //! | **peer** | whatever is at the other end of a link | |
 //! | **plan**, **generation** | the difference to apply; the count of applied ones | patch, version |
 //! | **retire**, **drain** | let one upstream, or everything, finish and end | kill, close |
@@ -105,11 +108,12 @@
 //! 2. [`server::guard`]: Host and Origin, then content type and declared length. Cheap refusals first. A browser's
 //!    preflight ends here, and [`server::cors`] lets the page read whatever the answer will be.
 //! 3. [`server::path`]: which mount, which face of it. Bytes are compared as they came; a path has one spelling.
+//!    [`server::door`]: what the request shows becomes a [principal](access::Principal), or 401 with where to go.
 //! 4. [`hub::routes`]: the name gives an `Arc<Route>`, or 404. From here the request owns its route, whatever a
-//!    reload does.
+//!    reload does. The door once more: may this principal use it?
 //! 5. [`wire::message`]: the body, read up to the limit and within its deadline, becomes a [`Message`]: validated
 //!    JSON, the bytes kept, the positions of the few members we look at.
-//! 6. [`hub::session`]: the header names a session of this mount; `initialize` makes one.
+//! 6. [`hub::session`]: the header names a session of this mount and this principal; `initialize` makes one.
 //! 7. [`hub::dispatch`]: some things the hub settles itself (`ping`, shared subscriptions and log levels, calls of tools
 //!    that [`hub::tools`] does not let through), all else is forwarded as it came.
 //! 8. [`hub::isolation`]: which connection. The session's own, one leased from the pool, or the shared one. None? Then
