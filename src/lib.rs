@@ -1,7 +1,7 @@
 //! hubward: one daemon, many MCP servers, each at its own URL.
 //!
 //! This page is the architecture: the words, the layers, and the two paths that matter, of a request and of a
-//! reload. What users see is in the README. Each file begins with its own idea.
+//! reload.  Each file begins with its own idea.
 //!
 //! # The one idea
 //!
@@ -16,36 +16,37 @@
 //! # Layers, and who may know whom
 //!
 //! ```text
-//! main → cli → run → server → hub → bridge → link → auth → wire
+//! main → cli → run → embed → server → hub → bridge → link → auth → wire
 //!                ├─ admin  → hub
 //!                └─ shutdown
-//! config: known by cli, run, server, admin, hub, observe knows nobody
-//! auth: known by cli, run, hub, link, access            knows nobody of these
-//! access: known by server, hub                          knows config, auth
-//! observe: known by cli, server, hub                    knows config
+//! config: known by cli, run, embed, server, admin, hub, observe knows nobody
+//! auth: known by cli, embed, hub, link, access          knows nobody of these
+//! access: known by embed, server, hub                   knows config, auth
+//! observe: known by cli, server, hub, admin             knows config, wire
 //! ```
 //!
 //! | folder | the noun of its question |
 //! |---|---|
-//! | [`wire`] | bytes and their meaning: [`wire::message`], [`wire::revision`], [`wire::lines`]. Pure: no I/O, no clock |
-//! | [`config`] | from the text of `hub.toml` to a [`Config`], from two of them to a [`Plan`](config::Plan). Pure, but for [`config::read`], [`config::find`] and [`config::watch`] |
-//! | [`link`] | ways to reach a peer. [`link::process`] is a child: `pump.rs` moves bytes at its pipes, `ladder.rs` sees its end through, `stderr.rs` keeps its last words, [`link::orphans`] finds what it left behind, [`link::keeper`] cleans up when the hub is killed, [`link::sandbox`] bounds what it may reach. [`link::remote`] is a server somewhere else: `exchange.rs` sends a message, `answer.rs` hears what comes back, `session.rs` opens a lost session again, `sse.rs` is HTTP+SSE. [`link::stdio`] is ourselves. [`link::connection`] makes one Link serve many |
+//! | [`wire`] | bytes and their meaning: [`wire::message`], [`wire::revision`], [`wire::lines`]; [`wire::trouble`] is what clients are told where a server is of no help. Pure: no I/O, no clock |
+//! | [`config`] | from the text of `hub.toml` to a [`Config`], from two of them to a [`Plan`](config::Plan); [`config::snippet`]: what clients have to be told; [`config::import`]: what they were told before. Pure, but for [`config::read`], [`config::find`] and [`config::watch`] |
+//! | [`link`] | ways to reach a peer. [`link::process`] is a child: `pump.rs` moves bytes at its pipes, `ladder.rs` sees its end through, `stderr.rs` keeps its last words, [`link::orphans`] finds what it left behind, [`link::keeper`] cleans up when the hub is killed, [`link::sandbox`] bounds what it may reach. [`link::remote`] is a server somewhere else: `exchange.rs` sends, `answer.rs` hears, `session.rs` opens what was lost, `sse.rs` is HTTP+SSE. [`link::tunnel`] lets others in. [`link::stdio`] is ourselves, [`link::streams`] two byte streams, [`link::inside`] a server in this program. [`link::connection`] makes one Link serve many, [`link::tap`] lets others look on, [`link::proxy`] joins two |
 //! | [`auth`] | with what remote servers are asked, and how a token is come by and kept: [`auth::oauth`], [`auth::store`] |
 //! | [`access`] | who knocks, and where they may come in: a request's credentials become a [`access::Principal`], or a refusal |
 //! | [`bridge`] | what every caller sees of every upstream, whatever its era and the client's: its table of the four ways |
-//! | [`hub`] | who lives, who restarts, who is published, who shares a process |
-//! | [`server`] | the HTTP front: guards, the two faces, streams, and errors turned into statuses |
+//! | [`hub`] | who lives, who restarts, who is published, who shares a process; [`hub::view`] is what is shown of it, [`hub::board`] tells those who watch, [`hub::visits`] an embedding program |
+//! | [`server`] | the HTTP front: guards, the two faces, streams, and errors turned into statuses. [`server::dashboard`] is the status page |
 //! | [`admin`] | the way for commands to the running hub: a unix socket, one command each connection |
-//! | [`run`] | a hub from its listeners to its last process; [`shutdown`] turns signals into one token |
-//! | [`cli`] | one file per command: flags, one library call, print. [`cli::ask`] is the one-shot client: a link, a greeting, one question, without a hub |
-//! | [`observe`] | the log, and [the audit](observe::audit) |
+//! | [`embed`] | a hub as a part of a program, from its listeners to its last process: the public face (`docs/library.md`) |
+//! | [`run`] | what a process of its own adds: keeper, admin socket, systemd ([`run::passed`], [`run::notify`]); [`shutdown`] turns signals into one token |
+//! | [`cli`] | one file per command: flags, one library call, print. [`cli::ask`] is the one-shot client, without a hub |
+//! | [`observe`] | [the log](observe::log), [the audit](observe::audit), [the last lines of each upstream](observe::journal), what is [counted](observe::meter) of each call and [shown](observe::metrics) of it, and [traces](observe::trace), which the feature `otel` exports |
 //!
-//! - `wire` and `config` import nothing of ours.
 //! - `link` does not know that there is a hub, a configuration or an HTTP server. It takes a [`ProcessSpec`] or a
 //!   [`link::remote::RemoteSpec`].
-//! - The word `actix` stands in `hub/mod.rs`, `hub/upstream.rs`, `hub/tether.rs`, `server/`, `run.rs` and
-//!   `shutdown.rs` only; `actix_web_lab` in `server/stream.rs` only. `link` gets a `tokio::runtime::Handle`.
-//! - `reqwest` stands in `link/remote/`, `auth/` and `access/` only: its types are not those of the server.
+//! - The word `actix` stands in `hub/mod.rs`, `hub/upstream.rs`, `hub/tether.rs`, `server/`, `embed/`,
+//!   `run.rs` and `shutdown.rs` only; `actix_web_lab` in `server/stream.rs` only. `link` gets a `tokio::runtime::Handle`.
+//! - `reqwest` stands in `link/remote/`, `link/tunnel.rs`, `auth/`, `access/`, `observe/otel/` only;
+//!   `opentelemetry` in `observe/otel.rs` and its folder only.
 //! - Revision dates stand in `wire/revision.rs` and in what speaks as a peer (`cli/demo`) only: every question "may
 //!   this revision …?" is a method of [`wire::Revision`].
 //!
@@ -73,18 +74,16 @@
 //!
 //! # Actors
 //!
-//! Two. More would be ceremony.
-//!
 //! [`Hub`](hub::Hub), one, on the main thread: owns the current [`Config`], the upstreams, and the writing end of the
-//! route table. It obeys [`Reload`](hub::Reload) (the watcher, SIGHUP, the admin socket), [`Apply`](hub::Apply) (the first start, an
-//! embedding program) and [`Drain`](hub::Drain), and hears [`Proved`](hub::upstream::Proved) from an upstream whose
+//! route table. It obeys [`Reload`](hub::Reload) (the watcher, SIGHUP, the admin socket), [`Act`](hub::act::Act) (start, stop, restart), [`Apply`](hub::Apply) (all else) and [`Drain`](hub::Drain), and hears [`Proved`](hub::upstream::Proved) from an upstream whose
 //! new definition works or does not, and [`Ended`](hub::tether::Ended) from a tether whose actor is gone.
 //!
 //! [`Upstream`](hub::upstream::Upstream), one per name: owns its definition, its [`Lifecycle`](hub::lifecycle), and
 //! its instances. It obeys `Connect` (a request found no connection), [`Prove`](hub::upstream::Prove) (start one to
-//! see whether it works), [`Adopt`](hub::upstream::Adopt) (a change in place) and [`Retire`](hub::upstream::Retire).
+//! see whether it works), [`Adopt`](hub::upstream::Adopt) (a change in place), [`Launch`](hub::upstream::Launch) and
+//! [`Halt`](hub::upstream::Halt) (the operator's wish) and [`Retire`](hub::upstream::Retire).
 //! It is a thin shell: messages become events of [`hub::lifecycle`], a pure function of state, event and time; its
-//! effects become tasks. So all of supervision is tested without an actor.
+//! effects become tasks.
 //!
 //! Everything else is data: a [`Route`](hub::routes::Route) behind an `Arc`, the [table](hub::routes::RouteTable)
 //! that is swapped whole, a [`Session`](hub::session::Session) in its route's [`Audience`](hub::audience::Audience).
@@ -113,15 +112,15 @@
 //!    reload does. The door once more: may this principal use it?
 //! 5. [`wire::message`]: the body, read up to the limit and within its deadline, becomes a [`Message`]: validated
 //!    JSON, the bytes kept, the positions of the few members we look at.
-//! 6. [`hub::session`]: the header names a session of this mount and this principal; `initialize` makes one.
-//! 7. [`hub::dispatch`]: some things the hub settles itself (`ping`, shared subscriptions and log levels, calls of tools
-//!    that [`hub::tools`] does not let through), all else is forwarded as it came.
+//! 6. [`hub::session`]: the header names a session of this mount and this principal; `initialize` makes one. Where the
+//!    hub keeps none (`stateless`), [`server::sessionless`].
+//! 7. [`hub::dispatch`]: some things the hub settles itself (`ping`, shared subscriptions, levels, calls that
+//!    [`hub::tools`] refuses), all else is forwarded as it came.
 //! 8. [`hub::isolation`]: which connection. The session's own, one leased from the pool, or the shared one. None? Then
 //!    the one slow path: `Connect`, to the actor.
 //! 9. [`link::connection`]: take the next id, put it into the pending table, splice it into the bytes, queue them. A
 //!    slow child slows its callers, not the hub.
-//! 10. `link/pump.rs`, the writer: one line, flushed when the queue is empty. … The child. … The reader:
-//!     [`wire::lines`], the longest line enforced.
+//! 10. `link/pump.rs`, the writer: all that waits, at once. … The child. … The reader: [`wire::lines`], each within its limit.
 //! 11. [`link::connection`] again: a response leaves the pending table and gets its own id back. Progress goes to its
 //!     call; a question to the call it belongs to; the rest to [`hub::audience`].
 //! 12. [`server::stream`]: the first event decides. A lone response becomes plain JSON; anything else opens an event
@@ -129,7 +128,14 @@
 //! 13. **The end.** The response ends the call. A client that leaves does not: its session keeps the calls, and their
 //!     answers wait. `notifications/cancelled`, the end of the session or the time limit drops the Reply, and that
 //!     tells the upstream.
-//! 14. An error anywhere is a value of its module's enum; [`server::rescue`] alone knows statuses and codes.
+//! 14. An error anywhere is a value of its module's enum; [`server::rescue`] alone knows statuses. What is no mistake in the
+//!     request becomes a [`Trouble`](wire::trouble::Trouble), which alone is printed.
+//!
+//! Steps 9 and 11 are where a message leaves and enters: there the upstream's [`Recorder`](link::tap::Recorder) shows it to
+//! those who look on (`hubward tap`), and costs the load of an empty pointer where nobody does.
+//!
+//! Where requests are traced, the span of each begins with its record in step 7; with step 9 begins the one of its leg to
+//! the upstream, whose place in the trace is put into the message ([`wire::trace`]) before its id is.
 //!
 //! Where the upstream is somewhere else, step 10 is [`link::remote`]: each request is an HTTP exchange of its own, with
 //! credentials put on by [`auth::Credentials`]; what comes on its stream is about it, so step 11 need not guess. Where the
@@ -174,7 +180,7 @@
 //! | main | the actix `System`: Hub and Upstreams; forks the children, because Linux ties a child's parent-death signal to the *thread* that forked it |
 //! | workers | those of the one `HttpServer`: guards, parsing, calls, streams, **and both ends of each child's pipes** |
 //! | blocking | reading files |
-//! | watcher, log | one thread each |
+//! | watcher, log, audit, stderr files, systemd, tunnel | one thread each |
 //!
 //! A call stays on few threads, because waking one costs more than the rest of the call's way through the hub. So
 //! each worker gives its runtime's handle to the [`Engine`](hub::engine::Engine), and a child's pipes are registered
@@ -198,6 +204,7 @@ pub mod auth;
 pub mod bridge;
 pub mod cli;
 pub mod config;
+pub mod embed;
 pub mod hub;
 pub mod link;
 pub mod observe;
@@ -206,12 +213,10 @@ pub mod server;
 pub mod shutdown;
 pub mod wire;
 
-pub use config::Config;
+pub use embed::*;
 pub use link::{
-    Link,
     connection::{Connection, Reply},
     process::ProcessSpec,
 };
-pub use run::Running;
-pub use shutdown::Shutdown;
+pub use run::{Running, on_system};
 pub use wire::Message;

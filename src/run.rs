@@ -1,33 +1,33 @@
-//! A hub from its listeners to its last process: what `serve`, `proxy` and embedders share.
+//! A hub as a process of its own: what `serve` and `proxy` share beyond [`embed`](crate::embed).
+
+pub mod notify;
+pub mod passed;
 
 use std::{
     future::Future,
     io,
     net::{TcpListener, ToSocketAddrs},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
-use actix_web::dev::ServerHandle;
+use tokio::sync::Semaphore;
 
 #[cfg(unix)]
 use crate::admin::{Admin, place, socket::Socket};
+use passed::Passed;
+
 use crate::{
     admin::SocketError,
-    auth::Credentials,
-    config::{self, Bind, Config, Name, Scheme, Watch},
-    hub::{Apply, Drain, House, Hub, HubAddress, ReloadError, Source},
-    link::{Link, keeper::Keeper, orphans, sandbox},
-    server::{
-        self, Front,
-        socket::{Listener, listen_at},
-        stdio::Hides,
-    },
+    config::{Bind, Config, Scheme},
+    embed::{Builder, ServeError, Serving},
+    hub::Source,
+    link::{keeper::Keeper, orphans, sandbox},
+    server::socket::{Listener, listen_at},
     shutdown::Shutdown,
 };
 
-/// How long what is under way may take when a client on stdin has gone.
-const FAREWELL_MAX: Duration = Duration::from_millis(100);
+/// Reloads that may wait for their turn; each of them reads what is there then.
+const RELOADS_MAX: usize = 16;
 
 /// Why a hub did not start.
 #[derive(Debug, thiserror::Error)]
@@ -39,27 +39,29 @@ pub enum StartError {
          makes a token to ask for; or bind a loopback address; or say `allow_unauthenticated = true` in [hub.auth]"
     )]
     Exposed(Bind),
+    #[error(
+        "a tunnel leads here from everywhere, and nobody would have to show who they are: `hubward token new NAME` \
+         makes a token to ask for; or say `allow_unauthenticated = true` in [hub.auth]"
+    )]
+    Bare,
     #[error("{0} needs a certificate; add tls = {{ cert = \"…\", key = \"…\" }} to [hub]")]
     NoCertificate(Bind),
+    #[error("{0}")]
+    Passed(String),
     #[error("cannot serve: {0}")]
     Serve(#[from] io::Error),
     #[error("{0}; another place can be named as admin_socket in [hub]")]
     Admin(#[from] SocketError),
     #[error(transparent)]
-    Config(#[from] ReloadError),
+    Served(#[from] ServeError),
 }
 
 /// A hub that listens.
 pub struct Running {
-    pub house: Arc<House>,
-    pub hub: HubAddress,
-    /// With what the URLs begin: `https://127.0.0.1:8808`, `http://unix:/run/hubward.sock:`.
-    pub bases: Vec<String>,
-    listeners: Vec<Listener>,
-    renewals: Option<Watch>,
-    front: Arc<Front>,
-    server: ServerHandle,
+    pub serving: Serving,
     keeper: Option<Keeper>,
+    /// Somebody else holds a socket of ours as well: who comes while we end is served by the hub after us.
+    succeeded: bool,
     /// Ends with the hub, and the socket with it.
     #[cfg(unix)]
     admin: Option<Admin>,
@@ -70,15 +72,24 @@ pub fn on_system<T>(future: impl Future<Output = T>) -> T {
     actix_web::rt::System::new().block_on(future)
 }
 
-/// Binds all addresses of a configuration, before anything else is started. `certified`: the hub has a certificate.
-pub fn bind(binds: &[Bind], certified: bool) -> Result<Vec<Listener>, StartError> {
+/// Binds all addresses of a configuration, before anything else is started; what was passed is taken in place of an
+/// address of its own. `certified`: the hub has a certificate.
+pub fn bind(binds: &[Bind], certified: bool, mut passed: Vec<Passed>) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     if let Some(bare) = binds.iter().find(|bind| bind.is_secure(certified) && !certified) {
         return Err(StartError::NoCertificate(bare.clone()));
     }
     for bind in binds {
+        if let Some(listener) = passed::take(&mut passed, bind, certified) {
+            listeners.push(listener?);
+            continue;
+        }
+        let others = !passed.is_empty();
         let failed = |error: io::Error| {
             let hint = match error.kind() {
+                io::ErrorKind::AddrInUse if others => {
+                    "; systemd may hold it, for it passed another: `bind` has to name what `ListenStream=` names"
+                }
                 io::ErrorKind::AddrInUse => {
                     "; another program holds it (`ss -lxtnp` shows which), or another hubward runs"
                 }
@@ -109,6 +120,9 @@ pub fn bind(binds: &[Bind], certified: bool) -> Result<Vec<Listener>, StartError
             false => Listener::Plain(listener),
         });
     }
+    for one in passed {
+        tracing::error!("{one} was passed to us, and no address in `bind` is that: who comes there waits in vain");
+    }
     Ok(listeners)
 }
 
@@ -116,12 +130,18 @@ impl Running {
     /// Binds, serves, and then brings up the upstreams: it listens before any child starts.
     ///
     /// For programs: nobody of the same user may look into this process any more, it becomes the parent of orphaned
-    /// descendants, and starts a keeper that ends what is left should it be killed.
+    /// descendants, and starts a keeper that ends what is left should it be killed. [`embed`](crate::embed) does none of
+    /// that.
     pub async fn start(config: Config, hash: String, source: Option<Source>) -> Result<Running, StartError> {
         if let Some(open) = config.hub.exposed() {
             return Err(StartError::Exposed(open.clone()));
         }
-        let listeners = bind(&config.hub.bind, config.hub.tls.is_some())?;
+        if config.hub.bares_all() {
+            return Err(StartError::Bare);
+        }
+        let passed = passed::taken()?;
+        let succeeded = !passed.is_empty();
+        let listeners = bind(&config.hub.bind, config.hub.tls.is_some(), passed)?;
         sandbox::keep_secrets();
         if let Err(error) = orphans::adopt() {
             tracing::warn!("children that escape their process group cannot be found: {error}");
@@ -132,78 +152,45 @@ impl Running {
         }
         #[cfg(unix)]
         let socket = admin_socket(&config, source.as_ref())?;
-        let running = Running::serve(config, hash, source, listeners, keeper.ok()).await?;
+        let executable = std::env::current_exe().ok();
+        let builder = Builder { hash, source, executable, ..config.into() };
+        let serving = Serving::start(builder, listeners).await?;
         #[cfg(unix)]
-        let running = Running {
-            admin: socket.map(|socket| Admin::serve(socket, running.house.clone(), running.hub.clone())),
-            ..running
-        };
-        Ok(running)
+        let (house, hub) = (serving.hub.house.clone(), serving.hub.address.clone());
+        Ok(Running {
+            keeper: keeper.ok(),
+            succeeded,
+            #[cfg(unix)]
+            admin: socket.map(|socket| Admin::serve(socket, house, hub)),
+            serving,
+        })
     }
 
-    /// Serves on listeners that are bound already.
-    pub async fn serve(
-        config: Config,
-        hash: String,
-        source: Option<Source>,
-        listeners: Vec<Listener>,
-        keeper: Option<Keeper>,
-    ) -> Result<Running, StartError> {
-        let house = House::new(&config);
-        let bases: Vec<String> = listeners.iter().map(Listener::to_string).collect();
-        if let Some(first) = bases.iter().find(|base| base.starts_with("http")) {
-            let _ = house.base.set(first.clone());
+    /// Has the file read again, from any thread.
+    pub fn reloader(&self) -> impl Fn() + Clone + Send + Sync + 'static {
+        let (house, hub) = (self.serving.hub.house.clone(), self.serving.hub.address.clone());
+        let (arbiter, turns) =
+            (actix_web::rt::System::current().arbiter().clone(), Arc::new(Semaphore::new(RELOADS_MAX)));
+        move || {
+            let Ok(turn) = turns.clone().try_acquire_owned() else { return };
+            let (house, hub) = (house.clone(), hub.clone());
+            arbiter.spawn(async move {
+                let _ = house.reload(&hub).await;
+                drop(turn);
+            });
         }
-        let front = Front::new(house.clone());
-        let server = server::listen(front.clone(), &listeners)?;
-        let handle = server.handle();
-        actix_web::rt::spawn(server);
-        let hub = Hub::start(house.clone(), config.clone(), hash, source);
-        hub.send(Apply(config)).await.unwrap_or(Err(ReloadError::Draining))?;
-        let renewals = renewals(&house);
-        Ok(Running {
-            house,
-            hub,
-            bases,
-            listeners,
-            renewals,
-            front,
-            server: handle,
-            keeper,
-            #[cfg(unix)]
-            admin: None,
-        })
     }
 
     /// Serves until told to stop, then finishes what is under way, up to the deadline.
     pub async fn until(self, shutdown: Shutdown) {
+        let supervisor = notify::begin(&self.serving.hub.house);
         shutdown.soon.cancelled().await;
-        tokio::select! {
-            () = self.drain() => tracing::info!("done"),
-            () = shutdown.now.cancelled() => {
-                tracing::warn!("ending at once");
-                let _ = self.hub.send(Drain::Now).await;
-            }
-        }
-        drop(self.renewals);
-        self.server.stop(false).await;
-        // Its last lines are written when nobody holds it any more.
-        self.house.engine.audit.store(None);
+        supervisor.iter().for_each(notify::Supervisor::stopping);
+        self.serving.end(&shutdown, self.succeeded).await;
         #[cfg(unix)]
         drop(self.admin);
-        drop(self.listeners);
         // Last: it would take what still runs for left behind.
         drop(self.keeper);
-    }
-
-    async fn drain(&self) {
-        let deadline = Instant::now() + self.house.config.load().drain_timeout;
-        // New work is refused from here on. It is still answered, so that callers know; a balancer sees /readyz.
-        self.house.draining.cancel();
-        self.house.see_off();
-        self.front.settled(deadline).await;
-        let _ = self.hub.send(Drain::Until(deadline)).await;
-        self.front.flushed().await;
     }
 }
 
@@ -217,41 +204,4 @@ fn admin_socket(config: &Config, source: Option<&Source>) -> Result<Option<Socke
     Ok(Socket::open(&place::default(&source.path))
         .inspect_err(|error| tracing::warn!("{error}; `hubward reload` and the like do not reach this hub"))
         .ok())
-}
-
-/// Renewed files of the certificate are taken over as they come.
-fn renewals(house: &Arc<House>) -> Option<Watch> {
-    house.config.load().tls.as_ref()?;
-    let [named, renewed] = [house.clone(), house.clone()];
-    let paths = move || named.config.load().tls.iter().flat_map(config::HubTls::paths).collect();
-    let watch = config::watch_all(paths, move || renewed.renew());
-    // What came between the reading and the watching.
-    house.renew();
-    watch.inspect_err(|error| tracing::warn!("{error}; a renewed certificate is taken over at a reload")).ok()
-}
-
-/// Serves one upstream of a configuration, which is asked with these credentials, to whoever is at the other end of a link, and listens nowhere. Ends with the
-/// link, or when told to.
-pub async fn serve_stdio(
-    config: Config,
-    name: &Name,
-    credentials: Arc<Credentials>,
-    hides: Option<Hides>,
-    link: Link,
-    shutdown: Shutdown,
-) -> Result<(), StartError> {
-    let house = House::new(&config);
-    let _ = house.engine.credentials.set(credentials);
-    // There are no workers: this thread does it all.
-    house.engine.workers.register();
-    let hub = Hub::start(house.clone(), config.clone(), String::new(), None);
-    hub.send(Apply(config)).await.unwrap_or(Err(ReloadError::Draining))?;
-    if let Some(route) = house.table.find(name.as_str()) {
-        tokio::select! {
-            () = server::stdio::serve(house, route, link, hides) => {}
-            () = shutdown.soon.cancelled() => {}
-        }
-    }
-    let _ = hub.send(Drain::Until(Instant::now() + FAREWELL_MAX)).await;
-    Ok(())
 }

@@ -7,7 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use hubward::config::{Config, Diagnostic, parse};
+use hubward::{
+    config::{Config, Diagnostic, parse},
+    observe::metrics::{ALL, Kind},
+};
 
 const README: &str = include_str!("../README.md");
 
@@ -173,4 +176,109 @@ fn the_first_steps_work() {
     hub.wait().unwrap();
     let told = String::from_utf8(told.unwrap().stdout).unwrap();
     assert!(told.contains(r#""serverInfo""#) && told.contains(r#""structuredContent":{"sum":5}"#), "{told}");
+}
+
+/// The page of metrics, made from the table in `observe/metrics.rs`.
+fn page_of_metrics() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n`GET /metrics`: Prometheus' text format, or OpenMetrics where the scraper asks for it. Callers show who they are as \
+         everywhere, and see the upstreams they may use. Durations are histograms with buckets from 1 ms to 300 s; a counter's \
+         values end in `_total`. A label that has no value is left empty. Of each upstream 100 tools that have answered and 20 \
+         error codes are told apart; what is beyond is `_other`.\n\n`packaging/` has a dashboard for Grafana and rules for \
+         Prometheus.\n\n| metric | kind | labels | what |\n|---|---|---|---|\n",
+    );
+    for metric in ALL {
+        let (labels, kind) = (metric.labels.join(", "), format!("{:?}", metric.kind).to_lowercase());
+        page += &format!("| `{}` | {kind} | {labels} | {} |\n", metric.name, metric.help);
+    }
+    page
+}
+
+#[test]
+fn the_page_of_metrics_is_that_of_the_program() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, page_of_metrics()).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(file).unwrap() == page_of_metrics(),
+        "UPDATE_GOLDEN=1 cargo test --test docs writes it"
+    );
+}
+
+/// What follows a metric's name in an expression.
+const ENDINGS: [&str; 4] = ["_bucket", "_count", "_sum", "_total"];
+
+#[test]
+fn the_dashboard_and_the_rules_name_metrics_and_labels_that_there_are() {
+    let files = [include_str!("../packaging/grafana/hubward.json"), include_str!("../packaging/prometheus/alerts.yml")];
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let mut used = BTreeSet::new();
+    for name in files.iter().flat_map(|file| file.split(|c| !word(c))) {
+        let ours = name.starts_with("hubward_") || (name.starts_with("mcp_") && name.contains("duration"));
+        if !ours {
+            continue;
+        }
+        let bare = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
+        let metric = ALL.iter().find(|metric| metric.name == name || metric.name == bare);
+        let metric = metric.unwrap_or_else(|| panic!("there is no metric {name}"));
+        assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+        used.insert(metric.name);
+    }
+    assert!(used.len() >= 12, "{used:?}");
+    for label in ["upstream", "state", "era", "status", "error_type", "gen_ai_tool_name", "mcp_method_name"] {
+        assert!(ALL.iter().any(|metric| metric.labels.contains(&label)), "{label}");
+    }
+    serde_json::from_str::<serde_json::Value>(files[0]).unwrap();
+}
+
+/// The page for those who come from other proxies names what `hubward proxy` can be told with, and nothing else.
+#[test]
+fn the_page_of_other_proxies_is_that_of_the_program() {
+    let page = include_str!("../docs/from-other-proxies.md");
+    let firsts = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    // What another command or all of them take.
+    let others = ["-H", "--transport", "--client-id", "--username", "--verify-ssl", "--log-level"];
+    let told: BTreeSet<String> = firsts
+        .flat_map(|cell| cell.split('`').step_by(2))
+        .filter(|word| !others.contains(word))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(told, hubward::cli::proxy::spellings());
+}
+
+/// The configurations that docs/behind-a-proxy.md shows are the files that tests/external/fleet.sh runs.
+#[test]
+fn the_page_of_proxies_shows_what_is_tested() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // These files are no part of the package.
+    let Ok(files) = std::fs::read_dir(root.join("tests/external/fleet")) else { return };
+    let page = std::fs::read_to_string(root.join("docs/behind-a-proxy.md")).unwrap();
+    let language = |file: &Path| match file.extension()?.to_str()? {
+        "conf" => Some("nginx"),
+        "cfg" => Some("haproxy"),
+        "Caddyfile" => Some("caddyfile"),
+        _ => None,
+    };
+    let files = files.map(|file| file.unwrap().path());
+    let mut tested: Vec<String> = files
+        .filter_map(|file| {
+            Some(format!("{}\n{}", language(&file)?, std::fs::read_to_string(&file).unwrap().trim_end()))
+        })
+        .collect();
+    let fences = page.split("\n```").skip(1).step_by(2);
+    let mut shown: Vec<&str> = fences.clone().filter(|block| !block.starts_with("toml")).collect();
+    tested.sort();
+    shown.sort();
+    assert_eq!(shown, tested);
+    for block in fences.filter_map(|block| block.strip_prefix("toml\n")) {
+        read(&block.replace('…', &"0".repeat(64))).unwrap_or_else(|errors| panic!("{errors:?}"));
+    }
+    for (_, rest) in page.match_indices("](").map(|(at, _)| page.split_at(at + 2)) {
+        let to = rest.split_once([')', '#']).unwrap().0;
+        assert!(to.is_empty() || root.join("docs").join(to).exists(), "{to}");
+    }
+    for file in page.split('`').filter(|word| word.starts_with("packaging/") || word.starts_with("tests/")) {
+        assert!(root.join(file).exists(), "{file}");
+    }
 }

@@ -6,9 +6,11 @@
 mod asker;
 mod client;
 mod hub;
+mod others;
 mod parked;
 mod scenarios;
 mod siege;
+mod watched;
 
 use std::{env, process::ExitCode, time::Instant};
 

@@ -21,7 +21,7 @@ use crate::{
 
 type Run = for<'a> fn(&'a mut Report, bool) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-pub const SCENARIOS: [(&str, &str, Run); 8] = [
+pub const SCENARIOS: [(&str, &str, Run); 9] = [
     ("histories", "1,000 clients that count from 0 share one process: whose answer is whose", |r, s| {
         Box::pin(histories(r, s))
     }),
@@ -30,6 +30,9 @@ pub const SCENARIOS: [(&str, &str, Run); 8] = [
     ("cycles", "1,000 times a process starts and stops, or is killed: what is left", |r, s| Box::pin(cycles(r, s))),
     ("idle-streams", "10,000 open streams that say nothing: what they cost", |r, s| Box::pin(idle_streams(r, s))),
     ("parked", "10,000 calls that wait for an answer that never comes", |r, s| Box::pin(crate::parked::parked(r, s))),
+    ("watched", "500 status requests a second, 200 open status pages: what others notice", |r, s| {
+        Box::pin(crate::watched::watched(r, s))
+    }),
     ("siege", "10,000 sockets that are slow on purpose: what others notice, and when they are closed", |r, s| {
         Box::pin(crate::siege::siege(r, s))
     }),

@@ -6,7 +6,7 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use tokio::sync::Semaphore;
 
 use super::{Denied, Principal, share::Shares};
-use crate::config::{ForwardConfig, hash};
+use crate::config::{ForwardConfig, hash, hex};
 
 /// It answers within this time, or nobody comes in.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -84,7 +84,7 @@ impl Forward {
         }
         let shown: Vec<u8> =
             outline.credentials.iter().flat_map(|(name, value)| [name.as_bytes(), value].concat()).collect();
-        let mark: String = hash(&String::from_utf8_lossy(&shown)).iter().map(|byte| format!("{byte:02x}")).collect();
+        let mark = hex(&hash(&String::from_utf8_lossy(&shown)));
         Principal::of_user(&format!("unnamed {mark}"), "unnamed", &self.shares)
     }
 }

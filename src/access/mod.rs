@@ -15,7 +15,7 @@ mod share;
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 pub use forward::Outline;
-pub use principal::{Kind, Principal};
+pub use principal::{Guest, Kind, Principal};
 pub use share::{Held, Permit, Share};
 
 use failures::Failures;
@@ -110,7 +110,7 @@ impl Gate {
             let certificate = knock.certificate.filter(|_| self.certificates);
             return match (certificate, &self.forward, &self.open) {
                 (Some(name), ..) => Ok(Principal::of_certificate(name, &self.shares)),
-                (None, Some(forward), None) => forward.ask(outline()).await,
+                (None, Some(forward), None) => Box::pin(forward.ask(outline())).await,
                 (None, _, Some(open)) => Ok(open.clone()),
                 (None, None, None) => Err(Denied::Missing),
             };
@@ -130,9 +130,9 @@ impl Gate {
             return Err(Denied::TooMany(wait));
         }
         let judged = match (&self.jwt, &self.forward) {
-            (Some(jwt), None) => jwt.verify(token).await,
-            (Some(jwt), Some(_)) if jwt::looks_like_one(token) => jwt.verify(token).await,
-            (_, Some(forward)) => forward.ask(outline()).await,
+            (Some(jwt), None) => Box::pin(jwt.verify(token)).await,
+            (Some(jwt), Some(_)) if jwt::looks_like_one(token) => Box::pin(jwt.verify(token)).await,
+            (_, Some(forward)) => Box::pin(forward.ask(outline())).await,
             (None, None) => Err(Denied::Invalid("it is unknown")),
         };
         if matches!(judged, Err(Denied::Invalid(_) | Denied::Refused { .. }))
@@ -141,6 +141,11 @@ impl Gate {
             self.failures.count(address);
         }
         judged
+    }
+
+    /// Whom the program lets in that the hub is a part of.
+    pub fn guest(&self, guest: &Guest) -> Principal {
+        Principal::of_guest(guest, &self.shares)
     }
 
     /// Whether what is shown in other ways than a token is somebody else's business, or nobody's.
@@ -203,6 +208,8 @@ impl Gate {
             Kind::Jwt => self.jwt.as_ref().filter(|jwt| principal.is_of(jwt.number())).map(|_| principal.clone()),
             Kind::Certificate => self.certificates.then(|| principal.clone()),
             Kind::Forwarded => self.forward.is_some().then(|| principal.clone()),
+            // Each request asks again.
+            Kind::Guest => Some(principal.clone()),
         }
     }
 

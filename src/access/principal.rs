@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::share::{Share, Shares};
-use crate::config::{Grant, TokenConfig};
+use crate::config::{Grant, TokenConfig, hex};
 
 /// By what it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,40 @@ pub enum Kind {
     Certificate,
     /// By the word of another service.
     Forwarded,
+    /// By the word of the program that the hub is a part of.
+    Guest,
+}
+
+/// Whom an embedding program lets in: what its own authentication found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guest {
+    id: String,
+    name: Option<String>,
+    scopes: Vec<String>,
+    upstreams: Option<Vec<String>>,
+}
+
+impl Guest {
+    /// `id` tells it from all others: sessions, parked calls and limits belong to it. It may use every upstream whose
+    /// `allow` lets it in, by `user:ID` or by a scope.
+    pub fn new(id: impl Into<String>) -> Guest {
+        Guest { id: id.into(), name: None, scopes: Vec::new(), upstreams: None }
+    }
+
+    /// What logs, status, audit and `allow` (`user:NAME`) call it in place of its id.
+    pub fn name(self, name: impl Into<String>) -> Guest {
+        Guest { name: Some(name.into()), ..self }
+    }
+
+    /// What it may do, for `allow = ["scope:…"]`.
+    pub fn scopes<S: Into<String>>(self, scopes: impl IntoIterator<Item = S>) -> Guest {
+        Guest { scopes: scopes.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// The only upstreams that it may use, by their names.
+    pub fn upstreams<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Guest {
+        Guest { upstreams: Some(names.into_iter().map(Into::into).collect()), ..self }
+    }
 }
 
 /// The authenticated caller. Cheap to clone.
@@ -30,7 +64,7 @@ struct Identity {
     /// What `allow` is compared with.
     exact: String,
     /// The same for people: logs, status, audit.
-    name: String,
+    name: Arc<str>,
     scopes: Vec<String>,
     /// For whom its token was issued.
     audience: Vec<String>,
@@ -48,9 +82,9 @@ impl Identity {
     fn new(kind: Kind, id: String, name: &str, shares: &Shares) -> Identity {
         let share = shares.of(&id);
         let exact = name.to_owned();
-        let name = name.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect();
+        let name: String = name.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect();
         let (scopes, audience) = (Vec::new(), Vec::new());
-        Identity { id, kind, exact, name, scopes, audience, upstreams: None, rules: 0, share }
+        Identity { id, kind, exact, name: name.into(), scopes, audience, upstreams: None, rules: 0, share }
     }
 }
 
@@ -65,7 +99,7 @@ impl Principal {
 
     /// A token that was replaced is somebody else, whatever its name.
     pub(super) fn of_token(token: &TokenConfig, shares: &Shares) -> Principal {
-        let mark: String = token.sha256[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let mark = hex(&token.sha256[..8]);
         let identity = Identity::new(Kind::Token, format!("token {} {mark}", token.name), &token.name, shares);
         Principal(Arc::new(Identity { upstreams: token.upstreams.clone(), ..identity }))
     }
@@ -76,6 +110,13 @@ impl Principal {
 
     pub(super) fn of_user(id: &str, name: &str, shares: &Shares) -> Principal {
         Principal(Arc::new(Identity::new(Kind::Forwarded, format!("user {id}"), name, shares)))
+    }
+
+    pub(super) fn of_guest(guest: &Guest, shares: &Shares) -> Principal {
+        let name = guest.name.as_ref().unwrap_or(&guest.id);
+        let identity = Identity::new(Kind::Guest, format!("guest {}", guest.id), name, shares);
+        let (scopes, upstreams) = (guest.scopes.clone(), guest.upstreams.clone());
+        Principal(Arc::new(Identity { scopes, upstreams, ..identity }))
     }
 
     /// Issuer, subject and client together are one (2026-07-28, basic/authorization).
@@ -95,6 +136,11 @@ impl Principal {
 
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The name, for what outlives the principal.
+    pub fn shared_name(&self) -> Arc<str> {
+        self.0.name.clone()
     }
 
     /// What it takes of what all share.
@@ -132,7 +178,7 @@ impl Principal {
             Grant::Scope(scope) => self.has_scope(scope),
             Grant::Subject(name) => named(Kind::Jwt, name),
             Grant::Certificate(name) => named(Kind::Certificate, name),
-            Grant::User(name) => named(Kind::Forwarded, name),
+            Grant::User(name) => named(Kind::Forwarded, name) || named(Kind::Guest, name),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, hex};
 
 fn gate(auth: &str) -> Gate {
     let text = format!("[hub]\nauth = {auth}\n[upstreams.x]\ncommand = 'x'\n");
@@ -19,7 +19,7 @@ async fn knock(gate: &Gate, token: Option<&str>) -> Result<String, Denied> {
 const SECRET: &str = "a-token-of-more-than-16";
 
 fn entry(name: &str, more: &str) -> String {
-    let sha256: String = hash(&format!("{SECRET}-{name}")).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(&hash(&format!("{SECRET}-{name}")));
     format!("{{ name = '{name}', sha256 = '{sha256}'{more} }}")
 }
 
@@ -87,4 +87,21 @@ fn f51_one_that_is_gone_or_changed_is_known_no_more() {
     let narrowed = gate(&format!("{{ tokens = [{}] }}", entry("ci", ", upstreams = ['x']")));
     assert!(!narrowed.knows(&ci).unwrap().is_let_to("y"), "what counts is what is written now");
     assert!(before.knows(&Principal::default()).is_none() && gate("{}").knows(&Principal::default()).is_some());
+}
+
+#[test]
+fn s4_70_a_guest_of_the_program_is_let_in_where_allow_names_it() {
+    let gate = gate("{}");
+    let ada = gate.guest(&Guest::new("7").name("ada").scopes(["tools"]).upstreams(["x"]));
+    let bars = |upstream: &str, allow: Grant| gate.bars(&ada, upstream, &[allow], Vec::new);
+    for grant in [Grant::All, Grant::User("ada".into()), Grant::Scope("tools".into())] {
+        assert_eq!(bars("x", grant), None);
+    }
+    for grant in [Grant::User("7".into()), Grant::Scope("admin".into()), Grant::Token("ada".into())] {
+        assert_eq!(bars("x", grant), Some(Barred::Others));
+    }
+    assert_eq!(bars("y", Grant::All), Some(Barred::Others), "its upstreams are named");
+    assert_eq!(gate.knows(&ada).unwrap().id(), ada.id(), "each of its requests is asked about, not its sessions");
+    assert_ne!(gate.guest(&Guest::new("ada")).id(), ada.id(), "a name is no id");
+    assert!(ada.is_known());
 }

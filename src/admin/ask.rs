@@ -1,6 +1,6 @@
 //! The other end of the socket: a command that asks the hub, and prints what it answers.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, ops::ControlFlow, path::Path, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -32,8 +32,12 @@ pub struct Done {
     pub error: Option<String>,
 }
 
-/// Asks the hub one thing; `line` gets each line of the answer but the last.
-pub async fn ask(path: &Path, question: &Value, mut line: impl FnMut(Value)) -> Result<Done, AskError> {
+/// Asks the hub one thing; `line` gets each line of the answer but the last, and may have enough.
+pub async fn ask(
+    path: &Path,
+    question: &Value,
+    mut line: impl FnMut(Value) -> ControlFlow<()>,
+) -> Result<Done, AskError> {
     let shown = || path.display().to_string();
     let stream = UnixStream::connect(path).await.map_err(|why| AskError::NoHub { path: shown(), why })?;
     if !is_own(&stream) {
@@ -52,6 +56,9 @@ pub async fn ask(path: &Path, question: &Value, mut line: impl FnMut(Value)) -> 
             let exit = answer["exit"].as_u64().and_then(|exit| u8::try_from(exit).ok()).unwrap_or(1);
             return Ok(Done { exit, error: answer["error"].as_str().map(str::to_owned) });
         }
-        line(answer);
+        // A sign of life, while there is nothing to say.
+        if answer["alive"] != true && line(answer).is_break() {
+            return Ok(Done { exit: 0, error: None });
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The way for commands to the running hub: a unix socket of its owner's.
 //!
 //! A connection is one command: a line of JSON that asks, such as `{"command":"accept","upstream":"time"}`, and lines
-//! that answer, the last of them `{"done":true,"exit":0}`, with an `error` where it failed. Only processes of the same
+//! that answer, the last of them `{"done":true,"exit":0}`, with an `error` where it failed; `{"alive":true}` says that
+//! the hub is still there. Only processes of the same
 //! user are heard. Where the socket is, both sides find by the name of the hub.toml ([`place`]); who holds it, by a lock
 //! that ends with the process ([`socket`]).
 
@@ -11,6 +12,8 @@ pub mod place;
 pub mod ask;
 #[cfg(unix)]
 mod command;
+#[cfg(unix)]
+mod logs;
 #[cfg(unix)]
 mod serve;
 #[cfg(unix)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::config;
+use crate::config::{self, hex};
 
 /// The socket of the hub that serves this hub.toml, if no key names another.
 pub fn default(config: &Path) -> PathBuf {
@@ -16,7 +16,7 @@ pub fn default(config: &Path) -> PathBuf {
 fn file_name(config: &Path) -> String {
     let identity = config::identity(config);
     let hash = digest(&SHA256, identity.as_os_str().as_encoded_bytes());
-    let hash: String = hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&hash.as_ref()[..8]);
     format!("hubward-{hash}.sock")
 }
 

@@ -1,6 +1,6 @@
 //! Hears those who connect: one command each, in bounded time.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -25,6 +25,10 @@ use crate::hub::{House, HubAddress};
 const CLIENTS_MAX: usize = 32;
 /// A question must have come within this time, and each line of an answer must be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a client that waits for news hears that the hub is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Clients at once that stay to hear what goes on: the others must find a place.
+const FOLLOWERS_MAX: usize = CLIENTS_MAX / 2;
 /// Pause after an error to accept: mostly the descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,6 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Desk {
     pub house: Arc<House>,
     pub hub: HubAddress,
+    /// Places for those who stay.
+    pub followers: Arc<Semaphore>,
 }
 
 /// The socket, as long as it is served.
@@ -45,7 +51,7 @@ impl Admin {
     /// Serves the socket on the current runtime, until dropped.
     pub fn serve(socket: Socket, house: Arc<House>, hub: HubAddress) -> Admin {
         let ends = CancellationToken::new();
-        let (over, desk) = (ends.clone(), Desk { house, hub });
+        let (over, desk) = (ends.clone(), Desk { house, hub, followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)) });
         let Socket { listener, held } = socket;
         tokio::task::spawn_local(async move {
             tokio::select! {
@@ -86,7 +92,7 @@ async fn accept(listener: &UnixListener, desk: Desk, over: &CancellationToken) {
 /// One client, from its question to the last line of the answer.
 async fn hear(stream: UnixStream, desk: &Desk) {
     let (from, to) = stream.into_split();
-    let (mut from, mut answer) = (BufReader::new(from), Answer { to, gone: false });
+    let (mut from, mut answer) = (BufReader::new(from), Answer { to, gone: false, patience: Some(PATIENCE) });
     let (exit, error) = match question(&mut from).await {
         Err(why) => (2, Some(why)),
         Ok(command) => tokio::select! {
@@ -129,6 +135,8 @@ async fn left(from: &mut BufReader<OwnedReadHalf>) {
 pub struct Answer {
     to: OwnedWriteHalf,
     gone: bool,
+    /// How long a line may take to be taken.
+    patience: Option<Duration>,
 }
 
 impl Answer {
@@ -138,7 +146,68 @@ impl Answer {
             return;
         }
         let text = format!("{line}\n");
-        let said = tokio::time::timeout(PATIENCE, self.to.write_all(text.as_bytes())).await;
-        self.gone = !matches!(said, Ok(Ok(())));
+        let said = self.to.write_all(text.as_bytes());
+        self.gone = match self.patience {
+            Some(patience) => !matches!(tokio::time::timeout(patience, said).await, Ok(Ok(()))),
+            None => said.await.is_err(),
+        };
+    }
+
+    /// From here on the client hears what goes on, and may take its time: nothing waits for it but this answer.
+    pub fn goes_on(&mut self) {
+        self.patience = None;
+    }
+
+    /// Waits for something, and lets the client know meanwhile that the hub is there.
+    pub async fn wait<T>(&mut self, something: impl Future<Output = T>) -> T {
+        let mut something = std::pin::pin!(something);
+        loop {
+            match tokio::time::timeout(KEEP_ALIVE, &mut something).await {
+                Ok(done) => return done,
+                Err(_) => self.live().await,
+            }
+        }
+    }
+
+    /// Did the client stop to listen?
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// A sign of life.
+    pub async fn live(&mut self) {
+        self.say(&json!({ "alive": true })).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::admin::ask::ask;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_waits_for_news_hears_that_the_hub_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let hub = async {
+            let (from, to) = listener.accept().await.unwrap().0.into_split();
+            let mut question = String::new();
+            BufReader::new(from).read_line(&mut question).await.unwrap();
+            let mut answer = Answer { to, gone: false, patience: Some(PATIENCE) };
+            answer.wait(tokio::time::sleep(Duration::from_secs(3600))).await;
+            answer.say(&json!({ "news": 1 })).await;
+            answer.say(&json!({ "done": true, "exit": 0 })).await;
+        };
+        let mut news = Vec::new();
+        let question = json!({ "command": "tap" });
+        let asks = ask(&path, &question, |line| {
+            news.push(line);
+            ControlFlow::Continue(())
+        });
+        let (done, ()) = tokio::join!(asks, hub);
+        assert_eq!((done.map(|done| done.exit).unwrap(), news), (0, vec![json!({ "news": 1 })]));
     }
 }

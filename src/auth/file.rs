@@ -45,7 +45,7 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
 pub(crate) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     make_folder(path)?;
     let mut random = [0; 8];
-    let _ = aws_lc_rs::rand::fill(&mut random);
+    let _ = getrandom::fill(&mut random);
     let aside = path.with_extension(format!("{:016x}.new", u64::from_ne_bytes(random)));
     let written = (|| {
         let mut file = private(File::options().write(true).create_new(true)).open(&aside)?;

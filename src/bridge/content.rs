@@ -3,6 +3,9 @@
 //! A field that a revision does not know is harmless; a *kind* of content that it does not know breaks a strict
 //! parser. So each kind has the revision it came with, and becomes text for clients before that.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{Speaks, older::with_text};
@@ -47,6 +50,13 @@ fn message(message: &str, to: Revision) -> Option<String> {
         false => block(content, to),
     }?;
     Some(message.edit().set("content", content).apply())
+}
+
+/// Could a response be another one for a client of this revision? Told without reading it.
+pub fn may_differ(method: &str, response: &[u8], to: Revision) -> bool {
+    let content = to < V2025_06_18 && matches!(method, "tools/call" | "prompts/get");
+    static CODE: LazyLock<Finder> = LazyLock::new(|| Finder::new("-32042"));
+    content || (to < V2025_11_25 && CODE.find(response).is_some())
 }
 
 /// A result for a client of this revision; none where it is as good as it is.

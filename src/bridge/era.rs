@@ -64,7 +64,7 @@ fn profile(discovered: &Value, name: &str) -> Profile {
     if let Some(instructions) = discovered.get("instructions") {
         result["instructions"] = instructions.clone();
     }
-    Profile { speaks: Speaks::Modern, result }
+    Profile::new(Speaks::Modern, result)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use tokio::{
 
 use super::older::Introduction;
 use crate::{
-    link::connection::{ConnectionWatch, EVENTS_MAX, Event, Reply},
+    link::connection::{ConnectionWatch, EVENTS_MAX, Event, Reply, queue},
     wire::{Message, envelope::SUBSCRIPTION_ID, message, object::Object},
 };
 
@@ -87,7 +87,7 @@ struct Task {
 }
 
 struct Open {
-    events: mpsc::Receiver<Event>,
+    events: queue::Receiver,
     /// Dropped, it ends the listen.
     _reply: Reply,
 }
@@ -223,7 +223,7 @@ impl Task {
         let hub = Introduction::of_hub();
         let params = self.whose.as_deref().unwrap_or(&hub).put_on(Some(&params), None)?;
         let request = message::one(message::request(&0.into(), "subscriptions/listen", Some(&params)))?;
-        let (to, mut events) = mpsc::channel(EVENTS_MAX);
+        let (to, mut events) = queue::channel(EVENTS_MAX);
         let reply = self.watch.listen(&request, &to).await.ok()?;
         drop(to);
         let acknowledged = async {
@@ -240,7 +240,7 @@ impl Task {
         let acknowledged = tokio::time::timeout(ACKNOWLEDGE_MAX, acknowledged).await.ok().flatten()?;
         // What the last one still said was said before.
         let mut last = self.open.replace(Open { events, _reply: reply });
-        while let Some(Ok(event)) = last.as_mut().map(|open| open.events.try_recv()) {
+        while let Some(event) = last.as_mut().and_then(|open| open.events.try_recv()) {
             if let Event::Notice(notice) = event {
                 self.tell(notice);
             }
@@ -262,7 +262,7 @@ impl Task {
         }
         let plain = || {
             let params = Object::read(notice.params()?)?;
-            message::one(notice.with_params(&params.edit().remove_meta(&[SUBSCRIPTION_ID]).apply()))
+            Some(notice.with_params(&params.edit().remove_meta(&[SUBSCRIPTION_ID]).apply()))
         };
         (self.hear)(plain().unwrap_or_else(|| notice.clone()), &self.whose);
     }

@@ -16,9 +16,9 @@ use crate::{
     wire::{Revision, envelope::VERSION, message},
 };
 
-/// What an upstream is told of the client, in `initialize`.
+/// What an upstream is told of the client, in `initialize`; JSON, which is smaller than its tree.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Hello(Value);
+pub struct Hello(Box<str>);
 
 impl Hello {
     /// The greeting of a client whose own process this is: what it said, minus what cannot be bridged.
@@ -30,7 +30,7 @@ impl Hello {
         if let Some(params) = params.as_object_mut() {
             params.remove("_meta");
         }
-        Hello(params)
+        Hello(params.to_string().into())
     }
 
     /// The hub's own greeting to a process that strangers share: nothing may be asked of them,
@@ -52,11 +52,12 @@ impl Hello {
     }
 
     fn of_hub(capabilities: Value) -> Hello {
-        Hello(json!({
+        let params = json!({
             "protocolVersion": Revision::LATEST.as_str(),
             "capabilities": capabilities,
             "clientInfo": hub_info(),
-        }))
+        });
+        Hello(params.to_string().into())
     }
 }
 
@@ -145,7 +146,7 @@ async fn discover(connection: &Connection, name: &str, limit: Duration) -> Resul
 async fn probe(connection: &Connection, name: &str, limit: Duration) -> Result<Verdict, CallError> {
     let greeted = async {
         tokio::time::sleep(SILENCE).await;
-        let answer = connection.request("initialize", Some(&Hello::shared().0.to_string()), limit).await;
+        let answer = connection.request("initialize", Some(&Hello::shared().0), limit).await;
         match answer.map(|answer| (era::judge(&answer, name), answer.result().is_none())) {
             // A newer server refuses it in many ways, and may be slow with the first question.
             Ok((Verdict::Legacy, true)) => {
@@ -183,7 +184,7 @@ async fn probe_remote(connection: &Connection, name: &str, limit: Duration) -> R
 
 /// Greets an upstream.
 pub async fn greet(connection: &Connection, hello: &Hello, limit: Duration) -> Result<Profile, HandshakeError> {
-    let answer = connection.request("initialize", Some(&hello.0.to_string()), limit).await?;
+    let answer = connection.request("initialize", Some(&hello.0), limit).await?;
     let Some(result) = answer.result() else {
         if era::judge(&answer, "") == Verdict::Newer {
             return Err(HandshakeError::NotLegacy);
@@ -198,5 +199,5 @@ pub async fn greet(connection: &Connection, hello: &Hello, limit: Duration) -> R
         Revision::read(version).ok_or_else(|| HandshakeError::Revision(version.chars().take(40).collect()))?;
     connection.allow_batches(revision.batches());
     connection.notify(message::notification("notifications/initialized", None)).await?;
-    Ok(Profile { speaks: Speaks::Legacy(revision), result })
+    Ok(Profile::new(Speaks::Legacy(revision), result))
 }

@@ -103,8 +103,7 @@ pub fn retry(request: &Message, answers: &[(String, String)], state: Option<&str
     if let Some(state) = state {
         edit.set("requestState", state);
     }
-    let other = message::one(request.with_params(&edit.apply()))?;
-    Some(other.with_headers(request.headers().cloned()))
+    Some(request.with_params(&edit.apply()))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 use crate::{
     link::connection::{CallError, Connection},
-    wire::{Message, Revision, revision::MODERN},
+    wire::{Message, Revision, object::Object, revision::MODERN},
 };
 
 use feed::{Feed, Whose};
@@ -44,6 +44,11 @@ pub struct Bridged {
     pub profile: Arc<Profile>,
     /// The changes a newer server tells of; an older one tells them unasked.
     pub feed: Option<Feed>,
+}
+
+/// Where the next page of a list begins, as JSON.
+pub fn next_cursor(page: &Object<'_>) -> Option<String> {
+    page.get("nextCursor").map(|next| next.get()).filter(|next| *next != "null").map(str::to_owned)
 }
 
 /// Longest wait for an upstream to take a subscription or a log level, or to let go of it.
@@ -59,6 +64,14 @@ impl Bridged {
                 self.connection.request(method, params.as_deref(), limit).await
             }
         }
+    }
+
+    /// A page of a list, and where the next one begins, as JSON; none where there is no answer.
+    pub async fn page(&self, method: &str, cursor: Option<&str>, limit: Duration) -> Option<(Message, Option<String>)> {
+        let params = cursor.map(|cursor| format!(r#"{{"cursor":{cursor}}}"#));
+        let answer = self.request(method, params.as_deref(), limit).await.ok()?;
+        let next = next_cursor(&Object::read(answer.result()?)?);
+        Some((answer, next))
     }
 
     /// Does it matter in whose name a resource is subscribed to?
@@ -85,7 +98,7 @@ impl Bridged {
             }
         }
         if !taken {
-            tracing::warn!(server = %self.profile.result["serverInfo"]["name"], "a new process did not take over all settings");
+            tracing::warn!(upstream = self.connection.name(), "a new process did not take over all settings");
         }
     }
 
@@ -130,19 +143,18 @@ pub struct Profile {
     pub speaks: Speaks,
     /// The whole `InitializeResult`; of a newer server, what it would be.
     pub result: Value,
+    /// Who it says it is, as JSON.
+    pub server_info: String,
 }
 
 impl Profile {
-    pub fn is_modern(&self) -> bool {
-        self.speaks == Speaks::Modern
+    pub fn new(speaks: Speaks, result: Value) -> Profile {
+        let server_info = result["serverInfo"].to_string();
+        Profile { speaks, result, server_info }
     }
 
-    /// Can this client be sent what the upstream says, as it says it?
-    pub fn is_newer_than(&self, client: Revision) -> bool {
-        match self.speaks {
-            Speaks::Legacy(revision) => revision > client,
-            Speaks::Modern => true,
-        }
+    pub fn is_modern(&self) -> bool {
+        self.speaks == Speaks::Modern
     }
 
     /// Does the upstream have this capability, such as `["resources", "subscribe"]`?
@@ -274,7 +286,7 @@ mod tests {
             "capabilities": {"tools": {"listChanged": true}, "resources": {"subscribe": true}, "tasks": {},
                              "logging": {}, "experimental": {"e": {}}}
         });
-        let profile = Profile { speaks: Speaks::Legacy(Revision::V2025_06_18), result };
+        let profile = Profile::new(Speaks::Legacy(Revision::V2025_06_18), result);
         let answer = |offer| -> Value {
             serde_json::from_str(&profile.answer(Revision::V2024_11_05, offer)).expect("it was just printed")
         };

@@ -11,7 +11,7 @@ use crate::wire::{
         CLIENT_CAPABILITIES, CLIENT_INFO, HEADER_MISMATCH, LOG_LEVEL, PROTOCOL_VERSION, SERVER_INFO,
         UNSUPPORTED_VERSION, VERSION,
     },
-    message::{self, INTERNAL_ERROR},
+    message::INTERNAL_ERROR,
     object::{Object, map_list},
 };
 
@@ -94,7 +94,7 @@ pub fn hub_info() -> Value {
 /// An older client's request as a newer server wants it.
 pub fn request(request: &Message, introduction: &Introduction, level: Option<&str>) -> Option<Message> {
     let params = introduction.put_on(request.params(), level)?;
-    message::one(request.with_params(&params))
+    Some(request.with_params(&params))
 }
 
 /// A result as the older revisions have it. `wrapped`: the tool's schema was shown to the client inside an object.
@@ -196,7 +196,7 @@ mod tests {
     use crate::wire::envelope::{Claim, claim};
 
     fn message(text: &str) -> Message {
-        message::one(text.to_owned().into()).expect("a message")
+        crate::wire::message::one(text.to_owned().into()).expect("a message")
     }
 
     fn introduction() -> Introduction {

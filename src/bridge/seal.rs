@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
-    digest, rand,
+    digest,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub struct Sealed;
 impl Sealer {
     pub fn new() -> Option<Sealer> {
         let mut key = [0; 32];
-        rand::fill(&mut key).ok()?;
+        getrandom::fill(&mut key).ok()?;
         RandomizedNonceKey::new(&AES_256_GCM, &key).ok().map(Sealer)
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::wire::{
     Message,
     envelope::{KEYS, SERVER_INFO},
-    message::{self, INVALID_PARAMS},
+    message::INVALID_PARAMS,
     object::{Object, map_list},
 };
 
@@ -29,13 +29,22 @@ pub fn is_cacheable(method: &str) -> bool {
 
 /// A request of 2026-07-28 as an older server knows it: without the envelope, and without what answers a question.
 pub fn to_legacy(request: &Message) -> Option<Message> {
-    let Some(params) = request.params() else { return Some(request.clone()) };
-    let params = Object::read(params)?;
-    let mut edit = params.edit();
-    edit.remove("inputResponses").remove("requestState");
-    edit.remove_meta(&KEYS);
-    let other = message::one(request.with_params(&edit.apply()))?;
-    Some(other.with_headers(request.headers().cloned()))
+    // What stands twice was refused before it came here.
+    let [meta, answers, state] = request.param(["_meta", "inputResponses", "requestState"]).ok()?;
+    let plain = match meta {
+        Some(meta) => {
+            let read = Object::read(meta)?;
+            let mut edit = read.edit();
+            KEYS.iter().fold(&mut edit, |edit, key| edit.remove(key));
+            request.edited(request.span(meta), &edit.apply())
+        }
+        None => request.clone(),
+    };
+    if answers.is_none() && state.is_none() {
+        return Some(plain);
+    }
+    let params = Object::read(plain.params()?)?;
+    Some(plain.with_params(&params.edit().remove("inputResponses").remove("requestState").apply()))
 }
 
 /// A retry with the state that the upstream itself gave.
@@ -46,11 +55,13 @@ pub fn with_state(request: &Message, state: Option<&str>) -> Option<Message> {
         Some(state) => edit.set("requestState", state),
         None => edit.remove("requestState"),
     };
-    message::one(request.with_params(&edit.apply()))
+    Some(request.with_params(&edit.apply()))
 }
 
 /// An older server's result as 2026-07-28 demands it.
-pub fn to_modern(method: &str, result: &str, server_info: &Value) -> Option<String> {
+///
+/// `server_info` is JSON.
+pub fn to_modern(method: &str, result: &str, server_info: &str) -> Option<String> {
     let result = Object::read(result)?;
     let mut edit = result.edit();
     if result.get("resultType").is_none() {
@@ -67,12 +78,12 @@ pub fn to_modern(method: &str, result: &str, server_info: &Value) -> Option<Stri
     match result.get("_meta").and_then(|meta| Object::read(meta.get())) {
         Some(meta) if meta.get(SERVER_INFO).is_none() => {
             let mut own = meta.edit();
-            own.remove("io.modelcontextprotocol/related-task").set(SERVER_INFO, server_info.to_string());
+            own.remove("io.modelcontextprotocol/related-task").set(SERVER_INFO, server_info);
             edit.set("_meta", own.apply());
         }
         Some(_) => {}
         None => {
-            edit.set("_meta", json!({ SERVER_INFO: server_info }).to_string());
+            edit.set("_meta", ["{\"", SERVER_INFO, "\":", server_info, "}"].concat());
         }
     }
     if method == "tools/list"
@@ -140,14 +151,14 @@ mod tests {
     #[test]
     fn p32_p47_a_result_is_stamped_and_keeps_the_rest() {
         let info = json!({"name": "s", "version": "1"});
-        let call = to_modern("tools/call", r#"{"content":[],"x":1.0}"#, &info).unwrap();
+        let call = to_modern("tools/call", r#"{"content":[],"x":1.0}"#, &info.to_string()).unwrap();
         assert!(call.ends_with(r#""content":[],"x":1.0}"#), "{call}");
         let call: Value = serde_json::from_str(&call).unwrap();
         assert_eq!((&call["resultType"], &call["_meta"][SERVER_INFO]), (&json!("complete"), &info));
         assert!(call.get("ttlMs").is_none());
         let list =
             r#"{"tools":[{"name":"a","execution":{"taskSupport":"optional"},"q":1e1},{"name":"b"}],"_meta":{"k":1}}"#;
-        let list = to_modern("tools/list", list, &info).unwrap();
+        let list = to_modern("tools/list", list, &info.to_string()).unwrap();
         assert!(list.contains(r#"[{"name":"a","q":1e1},{"name":"b"}]"#), "{list}");
         let list: Value = serde_json::from_str(&list).unwrap();
         assert_eq!(

@@ -3,7 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigFlag, Globals};
+use serde_json::{Value, json};
+
+use super::running::{self, WhichHub};
+use super::{ConfigFlag, FAILED, Globals, OK, say};
 use crate::config::{self, Diagnostic, Rejected, report};
 
 #[derive(clap::Args)]
@@ -14,6 +17,10 @@ pub struct Args {
     /// How to tell what was found
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
+
+    /// Print what the running hub would do with it, and change nothing; -c names the hub's own file, if that is another
+    #[arg(long)]
+    diff: bool,
 
     #[command(flatten)]
     config: ConfigFlag,
@@ -32,13 +39,53 @@ enum Format {
 /// 0 if the file can be used, with or without warnings; 2 if not. The report is what was asked for, so it goes to
 /// stdout.
 pub fn run(args: Args, globals: &Globals) -> u8 {
-    let file = args.file.or_else(|| globals.file(&args.config));
-    tell(file.as_deref(), args.format, globals.color(std::io::stdout()))
+    let hub = globals.file(&args.config);
+    let file = args.file.clone().or_else(|| hub.clone());
+    let code = tell(file.as_deref(), args.format, globals.color(std::io::stdout()), args.diff);
+    if code == 0 && args.diff { difference(hub, args.file, args.format, globals) } else { code }
 }
 
-fn tell(flag: Option<&Path>, format: Format, color: bool) -> u8 {
+/// Asks the hub of a file what it would do with another: its variables count, and what it runs. 4 where there is none.
+fn difference(hub: Option<PathBuf>, file: Option<PathBuf>, format: Format, globals: &Globals) -> u8 {
+    let other = file.as_ref().and_then(|file| std::path::absolute(file).ok());
+    let mut refused = false;
+    let question = json!({ "command": "forecast", "file": other });
+    let code = running::ask(WhichHub::of(hub.or(file)), globals, &question, |plan| {
+        refused = plan["refused"].as_array().is_some_and(|keys| !keys.is_empty());
+        match format {
+            Format::Json => say(&plan),
+            _ => said(&plan).into_iter().for_each(say),
+        }
+    });
+    if code == OK && refused { FAILED } else { code }
+}
+
+/// A line for each upstream that is not as before.
+fn said(plan: &Value) -> Vec<String> {
+    let names = |list: &str| {
+        let names = plan[list].as_array().into_iter().flatten().filter_map(Value::as_str);
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut lines = vec![plan["plan"].as_str().unwrap_or_default().to_owned()];
+    let marks = [
+        ("added", "+", ""),
+        ("removed", "-", ""),
+        ("replaced", "~", ": a new process"),
+        ("updated", "~", ": in place"),
+    ];
+    for (list, mark, means) in marks {
+        lines.extend(names(list).into_iter().map(|name| format!("{mark} {name}{means}")));
+    }
+    lines
+}
+
+fn tell(flag: Option<&Path>, format: Format, color: bool, quiet: bool) -> u8 {
     let (found, valid) = match config::find(flag) {
-        Ok(path) => check(&path, format, color),
+        // Of a good file the difference is all that was asked for.
+        Ok(path) => match check(&path, format, color) {
+            (_, true) if quiet => (String::new(), true),
+            checked => checked,
+        },
         Err(missing) => {
             let diagnostic = Diagnostic::of_file(missing.to_string());
             (told(&[diagnostic], "", Path::new("hub.toml"), format, color), false)
@@ -87,7 +134,7 @@ mod tests {
                 std::fs::write(&path, text).unwrap();
             }
             for format in [Format::Human, Format::Json, Format::Github] {
-                assert_eq!(super::tell(Some(&path), format, false), expected, "{text:?}");
+                assert_eq!(super::tell(Some(&path), format, false, false), expected, "{text:?}");
             }
         };
         check(None, 2);

@@ -9,12 +9,13 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use clap::ValueEnum;
 
 use self::{deeds::Deeds, variables::Variables};
-use super::{FAILED, Globals, OK, USAGE, ask::Target, complain, fail, not_started};
+use super::{FAILED, Globals, OK, USAGE, ask::Target, complain, fail, level_of, not_started};
 use crate::{
     auth::Credentials,
     config::{Config, Era, Format, Name, RemoteConfig, Text, TlsConfig, Transport, UpstreamConfig},
+    embed::{Builder, serve_stdio},
     link::{sandbox, stdio},
-    run,
+    observe, run,
     server::stdio::Hides,
     shutdown::Shutdown,
 };
@@ -165,7 +166,7 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
     let level = match (args.debug, args.silent) {
         (true, _) => "debug".to_owned(),
         (_, true) => "error".to_owned(),
-        _ => variables.get("LOG_LEVEL").map_or_else(|| "warn".to_owned(), |level| level_of(&level)),
+        _ => variables.get("LOG_LEVEL").map_or_else(|| "warn".to_owned(), |level| level_of(&level).to_owned()),
     };
     let log = match globals.log(&level, Format::Human) {
         Ok(log) => log,
@@ -189,6 +190,7 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
         Ok(hides) => hides,
         Err(error) => return fail(USAGE, error),
     };
+    let traces = observe::trace::install();
     let code = run::on_system(async move {
         let (link, flushed) = match stdio::open(config.hub.limits.message_bytes_max) {
             Ok(open) => open,
@@ -199,12 +201,14 @@ pub fn run(args: Args, globals: &Globals) -> u8 {
             Err(error) => return fail(FAILED, format!("cannot listen for signals: {error}")),
         };
         sandbox::keep_secrets();
-        if let Err(error) = run::serve_stdio(config, &name, credentials, hides, link, shutdown).await {
-            return not_started(error);
+        let builder = Builder { credentials: Some(credentials), hides, ..config.into() };
+        if let Err(error) = serve_stdio(builder, link, shutdown).await {
+            return not_started(error.into());
         }
         flushed.wait().await;
         OK
     });
+    traces.flush();
     log.flush();
     code
 }
@@ -220,15 +224,6 @@ fn hidden(globs: &[String]) -> Result<Option<Hides>, String> {
     }
     let set = set.build().map_err(|error| format!("--ignore-tool: {error}"))?;
     Ok(Some(Box::new(move |name| set.is_match(name))))
-}
-
-/// A log level as other programs call it.
-fn level_of(text: &str) -> String {
-    match text.to_ascii_lowercase().as_str() {
-        "warning" => "warn".to_owned(),
-        "critical" | "fatal" => "error".to_owned(),
-        level => level.to_owned(),
-    }
 }
 
 /// Flags and variables as a configuration with one upstream, and what it is asked with.
@@ -271,7 +266,7 @@ fn made(args: &Args, variables: &Variables) -> Result<(Name, Config, Arc<Credent
     let limit = args.request_timeout.or_else(|| variables.get("REQUEST_TIMEOUT")?.parse().ok());
     upstream.request_timeout = Duration::from_secs(limit.unwrap_or(300).max(1));
     upstream.expose_errors = true;
-    let mut config = Config { upstreams: BTreeMap::from([(name.clone(), upstream)]), ..Config::default() };
+    let mut config = Config::of(name.clone(), upstream);
     // The one client has one session, however long it thinks.
     config.hub.limits.session_idle_timeout = Duration::MAX;
     Ok((name, config, credentials))

@@ -6,6 +6,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::schema;
+
 /// The file at the top of the repository: it is tested there, so it works here.
 pub const STARTER: &str = include_str!("../../hub.toml");
 
@@ -23,9 +25,10 @@ pub struct Args {
 /// 0, or 1 if nothing was written.
 pub fn run(args: Args) -> u8 {
     let file = args.file.display();
-    match write(&args.file, args.force) {
+    match create(&args.file, STARTER, args.force) {
         Ok(()) => {
             let _ = writeln!(io::stdout(), "{file}: written; next: hubward serve --config {file}");
+            describe(&args.file, args.force);
             0
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -39,27 +42,39 @@ pub fn run(args: Args) -> u8 {
     }
 }
 
-fn write(path: &Path, force: bool) -> io::Result<()> {
+/// Puts the schema beside it, to which its first line leads editors. The hub does well without.
+fn describe(file: &Path, force: bool) {
+    let path = file.with_file_name("hub.schema.json");
+    match create(&path, &schema::text(), force) {
+        // Somebody's own, or that of another version.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => drop(writeln!(io::stderr(), "cannot write {}: {error}", path.display())),
+        Ok(()) => {}
+    }
+}
+
+/// Writes a file whole, or not at all.
+pub(super) fn create(path: &Path, text: &str, force: bool) -> io::Result<()> {
     let exists = path.symlink_metadata().is_ok();
     if exists && !force {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let aside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let written = fill(&aside).and_then(|()| if force { fs::rename(&aside, path) } else { place(&aside, path) });
+    let written = fill(&aside, text).and_then(|()| if force { fs::rename(&aside, path) } else { place(&aside, path) });
     // After a rename it is gone; after a link, or a failure, it is litter.
     let _ = fs::remove_file(&aside);
     written
 }
 
-fn fill(aside: &Path) -> io::Result<()> {
+fn fill(aside: &Path, text: &str) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     // Whatever the umask: a file that others may write to would be refused by `serve`.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
     let mut file = options.open(aside)?;
-    file.write_all(STARTER.as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()
 }
 
@@ -128,6 +143,9 @@ mod tests {
             inherit_env: plain.inherit_env.clone(),
             sandbox: plain.sandbox.clone(),
             cwd: plain.cwd.clone(),
+            // Unset, they follow the hub.
+            log_level: plain.log_level,
+            stderr_file: plain.stderr_file.clone(),
             ..shown.clone()
         };
         assert_eq!(&shown, plain, "the examples show the defaults");
@@ -145,7 +163,8 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
         assert_eq!(run(args(true)), 0);
         assert_eq!(fs::read_to_string(&path).unwrap(), STARTER);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left aside");
+        assert_eq!(fs::read_to_string(folder.path().join("hub.schema.json")).unwrap(), schema::text());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left aside");
         assert_eq!(run(Args { file: folder.path().join("no/hub.toml"), force: false }), 1);
     }
 }

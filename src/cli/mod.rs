@@ -1,29 +1,47 @@
 //! The commands: flags, one library call, an exit code.
 
 pub mod accept;
+pub mod act;
 pub mod ask;
 pub mod auth;
 pub mod check;
 pub mod connect;
 pub mod demo;
+pub mod doctor;
+pub mod healthcheck;
+pub mod import;
 pub mod init;
 pub mod keeper;
+pub mod logs;
+pub mod pages;
 pub mod proxy;
 pub mod reload;
 pub mod running;
+pub mod schema;
 pub mod serve;
+pub mod snippet;
+pub mod status;
+pub mod tap;
 pub mod token;
+pub mod tunnel;
+pub mod upstreams;
 pub mod version;
 
 use std::{
     ffi::OsString,
     io::{IsTerminal, Write},
-    path::PathBuf,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::{config::Format, observe, run::StartError, server};
+use crate::{
+    config::{self, Format, Loaded, LogConfig, report},
+    observe,
+    run::{self, StartError},
+    server,
+};
 
 /// Done.
 pub const OK: u8 = 0;
@@ -56,6 +74,9 @@ pub struct Globals {
     /// How to log
     #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
+    /// Log to this file in place of stderr
+    #[arg(long, global = true, value_name = "PATH")]
+    log_file: Option<PathBuf>,
     /// Colours on a terminal, always, or never
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
     color: Color,
@@ -91,17 +112,43 @@ enum Command {
     /// Write a starter hub.toml that works as it stands
     Init(init::Args),
     /// Serve one stdio server over HTTP, without a file
-    Proxy(proxy::Args),
+    Proxy(Box<proxy::Args>),
     /// A remote server on our stdin and stdout, for clients that only start commands
     Connect(Box<connect::Args>),
     /// Log in to a remote server, see what is there, log out
     Auth(Box<auth::Args>),
+    /// Add an upstream to hub.toml
+    Add(upstreams::AddArgs),
+    /// Remove an upstream from hub.toml
+    Remove(upstreams::NameArgs),
+    /// Switch an upstream of hub.toml on
+    Enable(upstreams::NameArgs),
+    /// Switch an upstream of hub.toml off: it stays known, and is never started
+    Disable(upstreams::NameArgs),
+    /// List the upstreams of hub.toml
+    List(upstreams::ListArgs),
+    /// Add the servers of other clients to hub.toml; nothing is executed
+    Import(import::Args),
+    /// What a client has to be given to reach an upstream, ready to paste
+    Snippet(snippet::Args),
     /// The tokens of those who call the hub: make, list, revoke
     Token(token::Args),
+    /// What runs in the hub, and how it is
+    Status(status::Args),
+    /// Start an upstream that was stopped, has failed, or is idle
+    Start(act::Args),
+    /// Let an upstream finish and keep it stopped, until it is started again
+    Stop(act::Args),
+    /// A new process for an upstream; the old one serves until it is ready
+    Restart(act::Args),
     /// Let the running hub read its file again, and say what came of it
     Reload(reload::Args),
+    /// What the servers print on stderr, and what the hub does with them
+    Logs(logs::Args),
     /// Take the tools of an upstream, as they are now, for the right ones (pin_tools)
     Accept(accept::Args),
+    /// Show what passes between the running hub and an upstream, until Ctrl-C
+    Tap(tap::Args),
     /// List the tools of a server: what they do, and what they take
     #[command(override_usage = usage("tools", ""))]
     Tools(ask::ServerArgs),
@@ -128,6 +175,16 @@ enum Command {
     Ping(ask::ServerArgs),
     /// A small MCP server on stdin and stdout, to try things with
     Demo(demo::Args),
+    /// Print the JSON Schema of hub.toml, for editors
+    Schema(schema::Args),
+    /// Why a client does not connect, and what to type next
+    Doctor(doctor::Args),
+    /// Ask the running hub whether it is alive, for containers: exit 0 or 1
+    Healthcheck(healthcheck::Args),
+    /// Print a script that completes the commands in a shell
+    Completions(pages::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(pages::ManArgs),
     /// Show the version
     Version(version::Args),
 }
@@ -151,15 +208,25 @@ impl Globals {
         }
     }
 
-    /// Installs the log; flags win over the file.
+    /// Installs the log; flags win over these.
     fn log(&self, level: &str, format: Format) -> Result<observe::Log, String> {
-        let format = match self.log_format {
-            Some(LogFormat::Human) => Format::Human,
-            Some(LogFormat::Json) => Format::Json,
-            None => format,
-        };
-        let filter = self.log_level.as_deref().unwrap_or(level);
-        observe::install(filter, server::LOG_QUIET, format, self.color(std::io::stderr()))
+        observe::install(self.log_flags(), level, format)
+    }
+
+    /// Installs the log of a hub with a file; flags win over it, and what they leave open follows it.
+    fn log_of(&self, config: &LogConfig) -> Result<observe::Log, String> {
+        let flags = observe::Flags { follows: true, ..self.log_flags() };
+        observe::install(flags, config.level.as_str(), config.format)
+    }
+
+    fn log_flags(&self) -> observe::Flags<'_> {
+        let format = self.log_format.map(|format| match format {
+            LogFormat::Human => Format::Human,
+            LogFormat::Json => Format::Json,
+        });
+        let (filter, file) = (self.log_level.as_deref().map(level_of), self.log_file.as_deref());
+        let color = self.color(std::io::stderr());
+        observe::Flags { filter, format, file, copy: None, color, quiet: server::LOG_QUIET, follows: false }
     }
 }
 
@@ -177,16 +244,25 @@ pub fn main() -> u8 {
             return code;
         }
     };
+    if matches!(command, Command::Serve(_) | Command::Proxy(_)) {
+        run::passed::receive();
+    }
     match command {
         Command::Serve(args) => serve::run(args, &globals),
         Command::Check(args) => check::run(args, &globals),
         Command::Init(args) => init::run(args),
-        Command::Proxy(args) => proxy::run(args, &globals),
+        Command::Proxy(args) => proxy::run(*args, &globals),
         Command::Connect(args) => connect::run(*args, &globals),
         Command::Auth(args) => auth::run(*args, &globals),
         Command::Token(args) => token::run(args, &globals),
+        Command::Status(args) => status::run(args, &globals),
+        Command::Start(args) => act::run(args, "start", &globals),
+        Command::Stop(args) => act::run(args, "stop", &globals),
+        Command::Restart(args) => act::run(args, "restart", &globals),
         Command::Reload(args) => reload::run(args, &globals),
+        Command::Logs(args) => logs::run(args, &globals),
         Command::Accept(args) => accept::run(args, &globals),
+        Command::Tap(args) => tap::run(args, &globals),
         Command::Tools(args) => ask::of_server(args, ask::Wish::Tools, &globals),
         Command::Resources(args) => ask::of_server(args, ask::Wish::Resources, &globals),
         Command::Prompts(args) => ask::of_server(args, ask::Wish::Prompts, &globals),
@@ -196,19 +272,35 @@ pub fn main() -> u8 {
         Command::Raw(args) => ask::raw(args, &globals),
         Command::Ping(args) => ask::of_server(args, ask::Wish::Ping, &globals),
         Command::Demo(args) => demo::run(args),
+        Command::Add(args) => upstreams::add(args, &globals),
+        Command::Remove(args) => upstreams::remove(args, &globals),
+        Command::Enable(args) => upstreams::enable(args, true, &globals),
+        Command::Disable(args) => upstreams::enable(args, false, &globals),
+        Command::List(args) => upstreams::list(args, &globals),
+        Command::Import(args) => import::run(args, &globals),
+        Command::Snippet(args) => snippet::run(args, &globals),
+        Command::Schema(args) => schema::run(args),
+        Command::Completions(args) => pages::completions(args),
+        Command::Man(args) => pages::man(args),
+        Command::Doctor(args) => doctor::run(args, &globals),
+        Command::Healthcheck(args) => healthcheck::run(args, &globals),
         Command::Version(args) => version::run(args),
     }
 }
 
 /// The command line. `proxy` with a URL in place of a command is the other direction.
 fn parsed(words: Vec<OsString>) -> Result<Cli, clap::Error> {
-    let outcome = Cli::try_parse_from(&words);
+    let (words, behind) = proxy::words::ours(words, &Cli::command());
+    let mut outcome = Cli::try_parse_from(&words);
+    if let Ok(Cli { command: Command::Proxy(args), .. }) = &mut outcome {
+        args.behind = behind;
+    }
     let is_url =
         |word: &OsString| word.to_str().is_some_and(|word| word.starts_with("http://") || word.starts_with("https://"));
     let (meant, sure) = match &outcome {
         Ok(Cli { command: Command::Proxy(args), .. }) => (args.is_remote(), true),
         // Flags of the other direction are unknown to this one.
-        Err(error) => (error.use_stderr() && words.iter().any(is_url), false),
+        Err(error) => (error.use_stderr() && (words.iter().any(is_url) || proxy::is_remote_by_variable(error)), false),
         Ok(_) => (false, false),
     };
     let Some(verb) = words.iter().position(|word| word == "proxy").filter(|_| meant) else { return outcome };
@@ -216,6 +308,24 @@ fn parsed(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     words[verb] = "connect".into();
     let other = Cli::try_parse_from(words);
     if sure { other } else { other.or(outcome) }
+}
+
+/// A log level as other programs call it, in any case.
+fn level_of(text: &str) -> &str {
+    match text.to_ascii_lowercase().as_str() {
+        "warning" => "warn",
+        "critical" | "fatal" => "error",
+        _ => text,
+    }
+}
+
+/// Reads a file; what is wrong with it is drawn.
+fn load(path: &Path, globals: &Globals) -> Result<Loaded, u8> {
+    config::read(path).map_err(|rejected| {
+        let text = rejected.text.as_deref().unwrap_or_default();
+        complain(report::draw(&rejected.diagnostics, text, &rejected.path, globals.color(std::io::stderr())));
+        USAGE
+    })
 }
 
 /// Says what went wrong, and gives the exit code back.
@@ -235,8 +345,20 @@ fn say(text: impl std::fmt::Display) {
     let _ = std::io::stdout().lock().write_all(format!("{text}\n").as_bytes());
 }
 
+/// Data of which more may come: nobody has to read on.
+fn show(text: impl std::fmt::Display) -> ControlFlow<()> {
+    match std::io::stdout().lock().write_all(format!("{text}\n").as_bytes()) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    }
+}
+
 /// The exit code of a hub that did not start.
 fn not_started(error: StartError) -> u8 {
-    let code = if matches!(error, StartError::Exposed(_) | StartError::NoCertificate(_)) { USAGE } else { FAILED };
+    let code = if matches!(error, StartError::Exposed(_) | StartError::Bare | StartError::NoCertificate(_)) {
+        USAGE
+    } else {
+        FAILED
+    };
     fail(code, error)
 }

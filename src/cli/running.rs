@@ -1,13 +1,13 @@
 //! A command for the running hub: which hub is meant, and what its answer means for the exit code.
 
-use std::path::PathBuf;
+use std::{ops::ControlFlow, path::PathBuf};
 
 use serde_json::Value;
 
 use super::{ConfigFlag, Globals};
 
 /// Which hub.
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 pub struct WhichHub {
     #[command(flatten)]
     config: ConfigFlag,
@@ -16,10 +16,25 @@ pub struct WhichHub {
     socket: Option<PathBuf>,
 }
 
+impl WhichHub {
+    /// The one that serves a file.
+    pub fn of(file: Option<PathBuf>) -> Self {
+        Self { config: ConfigFlag { config: file }, socket: None }
+    }
+}
+
 /// Asks the hub; `line` gets each line of its answer. The result is the exit code.
+pub fn ask(which: WhichHub, globals: &Globals, question: &Value, mut line: impl FnMut(Value)) -> u8 {
+    follow(which, globals, question, |answer| {
+        line(answer);
+        ControlFlow::Continue(())
+    })
+}
+
+/// Asks the hub for what goes on, until `line` has enough of it.
 #[cfg(unix)]
-pub fn ask(which: WhichHub, globals: &Globals, question: &Value, line: impl FnMut(Value)) -> u8 {
-    use super::{UNREACHABLE, USAGE, complain, fail};
+pub fn follow(which: WhichHub, globals: &Globals, question: &Value, line: impl FnMut(Value) -> ControlFlow<()>) -> u8 {
+    use super::{OK, UNREACHABLE, USAGE, complain, fail};
     use crate::{
         admin::{ask, ask::AskError, place},
         config, run,
@@ -47,11 +62,16 @@ pub fn ask(which: WhichHub, globals: &Globals, question: &Value, line: impl FnMu
             );
             fail(UNREACHABLE, format!("{error}; {start}, as the user who runs it"))
         }
+        // Who follows stays to the end.
+        Err(AskError::Cut) if question["follow"] == true => {
+            complain("the hub has ended");
+            OK
+        }
         Err(error) => fail(UNREACHABLE, error),
     }
 }
 
 #[cfg(not(unix))]
-pub fn ask(_: WhichHub, _: &Globals, _: &Value, _: impl FnMut(Value)) -> u8 {
+pub fn follow(_: WhichHub, _: &Globals, _: &Value, _: impl FnMut(Value) -> ControlFlow<()>) -> u8 {
     super::fail(super::FAILED, "the running hub can only be asked on unix; save hub.toml to reload it")
 }

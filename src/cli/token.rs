@@ -5,8 +5,8 @@ use std::path::Path;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
 
-use super::{ConfigFlag, FAILED, Globals, OK, USAGE, complain, fail, say};
-use crate::config::{self, EditError, report};
+use super::{ConfigFlag, FAILED, Globals, OK, USAGE, complain, fail, load, say};
+use crate::config::{self, EditError, hex};
 
 /// Where a token comes from is seen by whoever finds one lying about.
 const PREFIX: &str = "hubward_";
@@ -79,11 +79,11 @@ fn new(path: &Path, args: &New) -> u8 {
         return fail(USAGE, format!("`{}`: {why}", args.name));
     }
     let mut secret = [0; 32];
-    if aws_lc_rs::rand::fill(&mut secret).is_err() {
+    if getrandom::fill(&mut secret).is_err() {
         return fail(FAILED, "the system gives no random numbers");
     }
     let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
-    let sha256: String = config::hash(&token).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(&config::hash(&token));
     let added = |text: &str| config::add_token(text, &args.name, &sha256, &args.upstream);
     if args.dry_run {
         match added("") {
@@ -116,13 +116,9 @@ fn edit(path: &Path, change: impl Fn(&str) -> Result<String, EditError>) -> Resu
 }
 
 fn list(path: &Path, as_json: bool, globals: &Globals) -> u8 {
-    let loaded = match config::read(path) {
+    let loaded = match load(path, globals) {
         Ok(loaded) => loaded,
-        Err(rejected) => {
-            let text = rejected.text.as_deref().unwrap_or_default();
-            complain(report::draw(&rejected.diagnostics, text, &rejected.path, globals.color(std::io::stderr())));
-            return USAGE;
-        }
+        Err(code) => return code,
     };
     let tokens = &loaded.config.hub.access.tokens;
     if as_json {

@@ -1,5 +1,6 @@
 //! Who may knock, and who may come in where: what `[hub.auth]`, `allow` and `trusted_proxies` mean.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -20,6 +21,11 @@ impl AccessConfig {
     /// Whether callers can show who they are by a header.
     pub fn is_set(&self) -> bool {
         !self.tokens.is_empty() || self.jwt.is_some() || self.forward.is_some()
+    }
+
+    /// Whether nobody comes in who does not.
+    pub fn is_asked_for(&self) -> bool {
+        self.is_set() && !self.allow_unauthenticated
     }
 }
 
@@ -71,6 +77,21 @@ pub enum Grant {
     Certificate(String),
     /// Whom the service of `forward` names.
     User(String),
+}
+
+/// As it is written.
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Grant::All => f.write_str("*"),
+            Grant::Name(name) => f.write_str(name),
+            Grant::Token(name) => write!(f, "token:{name}"),
+            Grant::Scope(name) => write!(f, "scope:{name}"),
+            Grant::Subject(name) => write!(f, "sub:{name}"),
+            Grant::Certificate(name) => write!(f, "cert:{name}"),
+            Grant::User(name) => write!(f, "user:{name}"),
+        }
+    }
 }
 
 impl Grant {
@@ -130,6 +151,12 @@ pub fn hash(token: &str) -> [u8; 32] {
     hash
 }
 
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 /// The name of a token: it stands in logs and in `allow`.
 pub fn token_name(written: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@');
@@ -142,6 +169,11 @@ pub fn token_name(written: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_byte_is_two_digits() {
+        assert_eq!(hex(&[0, 9, 10, 0x5f, 255]), "00090a5fff");
+    }
 
     #[test]
     fn networks() {

@@ -166,7 +166,7 @@ pub(super) fn public_url(written: &str) -> Result<Url, String> {
 }
 
 /// An origin as a browser sends it: scheme, host, and the port unless it is the scheme's own.
-pub(super) fn origin(written: &str) -> Result<String, String> {
+pub fn origin(written: &str) -> Result<String, String> {
     const FORM: &str = "an origin is scheme://host or scheme://host:port, and nothing more";
     let Ok(url) = Url::parse(written) else {
         return Err(FORM.into());
@@ -180,7 +180,7 @@ pub(super) fn origin(written: &str) -> Result<String, String> {
 }
 
 /// A `Host` value: a name or an address, perhaps with a port.
-pub(super) fn host(written: &str) -> Result<String, String> {
+pub fn host(written: &str) -> Result<String, String> {
     let url = Url::parse(&format!("http://{written}/")).ok();
     let plain = !written.contains(['/', '@', '?', '#', '\\', '*']) && !written.contains(char::is_whitespace);
     match url.as_ref().and_then(Url::host) {
@@ -192,6 +192,33 @@ pub(super) fn host(written: &str) -> Result<String, String> {
 
 /// First segments that the hub answers itself, so that a prefix there would hide a page or be hidden by one.
 const PREFIX_TAKEN: [&str; 4] = ["api", "assets", "readyz", ".well-known"];
+
+/// Pages of the hub's own, and where the messages of event streams are posted.
+const PAGES: [&str; 5] = ["/ping", "/healthz", "/readyz", "/metrics", "/message"];
+
+/// `mcp_path` and `sse_path`: a path that no page of the hub is hidden by.
+pub fn endpoint(written: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~');
+    let mut segments = written.strip_prefix('/').ok_or("a path begins with `/`")?.split('/');
+    let first = segments.clone().next().unwrap_or_default();
+    if written.len() > 200 || !segments.all(|part| part.bytes().all(plain) && !matches!(part, "" | "." | "..")) {
+        return Err("a path is made of letters, digits, `.`, `-`, `_` and `~` between single slashes".into());
+    }
+    let inner = written != "/" && PREFIX_TAKEN.contains(&first);
+    if PAGES.contains(&written) || (inner && (first != "api" || written.starts_with("/api/v1"))) {
+        return Err("the hub answers under that path itself".into());
+    }
+    Ok(written.to_owned())
+}
+
+/// The name of a header.
+pub fn header(written: &str) -> Result<String, String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    match !written.is_empty() && written.len() <= 100 && written != "*" && written.bytes().all(token) {
+        true => Ok(written.to_owned()),
+        false => Err("the name of a header is letters, digits and dashes".into()),
+    }
+}
 
 /// `"/"` becomes `""`, `"/a/b/"` becomes `"/a/b"`.
 pub(super) fn prefix(written: &str) -> Result<String, String> {

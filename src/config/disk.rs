@@ -13,7 +13,7 @@ use aws_lc_rs::digest;
 
 use super::expand::{ExpandError, Text, expand};
 use super::report::{self, Diagnostic};
-use super::{Config, parse};
+use super::{Config, HubConfig, hex, parse};
 
 /// The largest `hub.toml`: room for some ten thousand upstreams.
 const FILE_BYTES_MAX: usize = 4 << 20;
@@ -83,16 +83,32 @@ pub fn text(path: &Path) -> Result<String, Rejected> {
     })
 }
 
-/// Reads the file with the environment of this process. A variable that is not UTF-8 counts as not set.
+/// A variable of this process. One that is not UTF-8 counts as not set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name)?.into_string().ok()
+}
+
+/// Reads the file with the environment of this process.
 pub fn read(path: &Path) -> Result<Loaded, Rejected> {
     let text = text(path)?;
     // Relative to the file as it is called, not to what it links to: a link moves the file, not its surroundings.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let folder = absolute.parent().unwrap_or(Path::new("/"));
-    let env = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
-    match parse(&text, folder, &env) {
+    match parse(&text, folder, &variable) {
         Ok((config, warnings)) => Ok(Loaded { config, hash: hash(&text), text, warnings }),
         Err(diagnostics) => Err(Rejected { path: path.to_owned(), text: Some(text), diagnostics }),
+    }
+}
+
+/// Reads the text of a hub.toml that is in no file: relative paths are relative to the current directory, variables are
+/// those of this process. Warnings are not told; all errors are, drawn under their lines.
+impl std::str::FromStr for Config {
+    type Err = Rejected;
+
+    fn from_str(text: &str) -> Result<Config, Rejected> {
+        let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let rejected = |diagnostics| Rejected { path: "hub.toml".into(), text: Some(text.to_owned()), diagnostics };
+        parse(text, &here, &variable).map(|(config, _)| config).map_err(rejected)
     }
 }
 
@@ -109,26 +125,29 @@ pub fn identity(path: &Path) -> PathBuf {
 
 /// The admin socket that a file names, whatever is wrong with the rest of it.
 pub fn admin_socket(path: &Path) -> Option<PathBuf> {
+    hub_alone(path)?.admin_socket
+}
+
+/// What a file says of the hub itself, as far as that can be read; for commands that serve a file while it is edited.
+pub fn hub_alone(path: &Path) -> Option<HubConfig> {
     let text = String::from_utf8(contents(path, FILE_BYTES_MAX).ok()?).ok()?;
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let env = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
-    super::file::admin_socket(&text, absolute.parent().unwrap_or(Path::new("/")), &env)
+    super::file::hub_alone(&text, absolute.parent().unwrap_or(Path::new("/")), &variable)
 }
 
 /// Follows the references of a value that stands in no file: a flag's. Paths are relative to the current directory.
 pub fn resolve(raw: &str) -> Result<Text, String> {
-    let env = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
     let told = |error: &ExpandError| match error.help() {
         Some(help) => format!("{error}: {help}"),
         None => error.to_string(),
     };
-    expand(raw, &env, &|path| secret(Path::new(""), path))
+    expand(raw, &variable, &|path| secret(Path::new(""), path))
         .map_err(|errors| errors.iter().map(told).collect::<Vec<_>>().join("; "))
 }
 
 fn hash(text: &str) -> String {
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.as_ref()[..8])
 }
 
 /// What `${file:…}` stands for: the contents without the line breaks at the end, as in a shell's `$(<file)`.

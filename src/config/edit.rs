@@ -2,11 +2,16 @@
 //!
 //! The text is changed, not the meaning: what cannot be understood elsewhere in the file stays as it is.
 
+mod upstreams;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
+
+pub(super) use upstreams::known_upstreams;
+pub use upstreams::{NewAuth, NewUpstream, add_upstream, add_upstreams, enable_upstream, remove_upstream};
 
 use super::disk;
 
@@ -21,6 +26,10 @@ pub enum EditError {
     Taken(String),
     #[error("there is no token `{0}`; `hubward token list` shows those that are there")]
     Unknown(String),
+    #[error("there is an upstream `{0}` already; `hubward remove {0}` removes it")]
+    UpstreamTaken(String),
+    #[error("there is no upstream `{0}`; `hubward list` shows those that are there")]
+    UpstreamUnknown(String),
     #[error("somebody else changed the file meanwhile; nothing was written, try again")]
     Raced,
     #[error("cannot write {}: {why}", path.display())]

@@ -13,11 +13,14 @@ use std::path::Path;
 pub struct Text {
     value: String,
     secret: bool,
+    /// The parts of it that came from outside.
+    parts: Vec<String>,
 }
 
 impl Text {
     pub fn secret(value: impl Into<String>) -> Self {
-        Self { value: value.into(), secret: true }
+        let value = value.into();
+        Self { parts: vec![value.clone()], value, secret: true }
     }
 
     /// The real text: for the child that needs it, for nothing that is printed.
@@ -29,21 +32,26 @@ impl Text {
         self.secret
     }
 
+    /// What must not be seen of it, line by line.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().flat_map(|part| part.lines()).map(str::trim).filter(|line| !line.is_empty())
+    }
+
     /// The same secrecy around another value.
     pub(super) fn map(self, change: impl FnOnce(String) -> String) -> Self {
-        Self { value: change(self.value), secret: self.secret }
+        Self { value: change(self.value), ..self }
     }
 }
 
 impl From<&str> for Text {
     fn from(value: &str) -> Self {
-        Self { value: value.into(), secret: false }
+        Self { value: value.into(), ..Self::default() }
     }
 }
 
 impl From<String> for Text {
     fn from(value: String) -> Self {
-        Self { value, secret: false }
+        Self { value, ..Self::default() }
     }
 }
 
@@ -120,6 +128,7 @@ pub(super) fn expand(
                 Ok(text) => {
                     out.value.push_str(&text.value);
                     out.secret |= text.secret;
+                    out.parts.extend(text.parts);
                 }
                 Err(error) => errors.push(error),
             }

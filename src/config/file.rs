@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::de::DeTable;
 
@@ -36,14 +36,14 @@ pub fn parse(
     if list.iter().any(|d| d.severity == Severity::Error) { Err(list) } else { Ok((config, list)) }
 }
 
-/// The admin socket that a text names, whatever is wrong with the rest of it.
-pub(super) fn admin_socket(text: &str, folder: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+/// What a text says of the hub itself, whatever is wrong with the rest of it.
+pub(super) fn hub_alone(text: &str, folder: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<HubConfig> {
     let (root, _) = DeTable::parse_recoverable(text);
     let mut reader = Reader { folder, env, found: Findings::default(), excused: None, forgivable: false };
     let (key, value) = root.get_ref().get_key_value("hub")?;
     let mut hub = HubConfig::default();
     reader.hub(&Field::new("", key, value), &mut hub);
-    hub.admin_socket
+    Some(hub)
 }
 
 const DUPLICATE: &str = "duplicate key";
@@ -178,7 +178,7 @@ impl<'a> Reader<'a> {
         self.default_upstream(default, tables, &mut hub);
         self.crossings(&hub, &upstreams, root);
         self.doors(&hub, &upstreams, root);
-        Config { hub, upstreams }
+        Config { hub, upstreams }.settled()
     }
 
     fn upstreams(&mut self, tables: &'a DeTable<'a>, defaults: &UpstreamFile) -> BTreeMap<Name, UpstreamConfig> {

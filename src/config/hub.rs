@@ -8,7 +8,7 @@ use toml::de::DeTable;
 
 use super::keys::Section;
 use super::value::{Field, Reader, Zero, set};
-use super::{AuditConfig, Bind, Format, HubConfig, Level, Limits, LogConfig, Network, OnFailure, Rate, address};
+use super::{AuditConfig, Bind, Face, Format, HubConfig, Level, Limits, LogConfig, Network, OnFailure, Rate, address};
 
 const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -26,19 +26,35 @@ impl<'a> Reader<'a> {
                 "tls" => hub.tls = self.hub_tls(&field),
                 "prefixes" => set(&mut hub.prefixes, self.prefixes(&field)),
                 "default" => default = self.text(&field).map(|text| (text.expose().to_owned(), field.span)),
+                "mcp_path" => set(&mut hub.mcp_path, self.parsed(&field, address::endpoint)),
+                "sse_path" => set(&mut hub.sse_path, self.parsed(&field, address::endpoint)),
+                "transports" => set(&mut hub.transports, self.transports(&field)),
+                "stateless" => set(&mut hub.stateless, self.switch(&field)),
                 "allowed_hosts" => set(&mut hub.allowed_hosts, self.all(&field, address::host)),
                 "allowed_origins" => set(&mut hub.allowed_origins, self.origins(&field)),
+                "allowed_headers" => set(&mut hub.allowed_headers, self.all(&field, address::header)),
+                "exposed_headers" => set(&mut hub.exposed_headers, self.all(&field, address::header)),
                 "auth" => self.access(&field, &mut hub.access),
                 "trusted_proxies" => set(&mut hub.trusted_proxies, self.networks(&field)),
                 "admin_socket" => hub.admin_socket = self.place(&field),
+                "drain_delay" => {
+                    set(&mut hub.drain_delay, self.duration(&field, Zero::Refused, seconds(0)..=seconds(3600)));
+                }
                 "drain_timeout" => {
                     set(&mut hub.drain_timeout, self.duration(&field, Zero::Refused, seconds(0)..=seconds(3600)));
                 }
+                "keep_alive" => {
+                    set(&mut hub.keep_alive, self.duration(&field, Zero::Refused, seconds(1)..=seconds(3600)));
+                }
+                "generation_header" => set(&mut hub.generation_header, self.switch(&field)),
                 "workers" => hub.workers = self.count(&field, 1..=512),
                 "limits" => self.limits(&field, &mut hub.limits),
                 "log" => self.log(&field, &mut hub.log),
                 _ => self.unknown(&field, Section::Hub),
             }
+        }
+        if hub.mcp_path == hub.sse_path {
+            self.bad(field, "`mcp_path` and `sse_path` are the same");
         }
         self.names_and_schemes(field, hub);
         default
@@ -155,6 +171,15 @@ impl<'a> Reader<'a> {
         // A client that starts asks for several lists at once.
         let burst = burst.unwrap_or(per_second.saturating_mul(2).min(MOST));
         Some(Rate { per_second: per_second as u32, burst: burst as u32 })
+    }
+
+    fn transports(&mut self, field: &Field<'a>) -> Option<Vec<Face>> {
+        let entries = self.list(field)?;
+        if entries.is_empty() {
+            self.bad(field, "nothing would be served").help("remove the key for both");
+        }
+        let faces: Vec<Face> = entries.iter().filter_map(|entry| self.word(entry, &Face::WORDS)).collect();
+        Some(faces).filter(|faces| !faces.is_empty())
     }
 
     fn prefixes(&mut self, field: &Field<'a>) -> Option<Vec<String>> {

@@ -62,12 +62,21 @@ impl Section {
                 "tls",
                 "prefixes",
                 "default",
+                "mcp_path",
+                "sse_path",
+                "transports",
+                "stateless",
                 "allowed_hosts",
                 "allowed_origins",
+                "allowed_headers",
+                "exposed_headers",
                 "auth",
                 "trusted_proxies",
                 "admin_socket",
+                "drain_delay",
                 "drain_timeout",
+                "keep_alive",
+                "generation_header",
                 "workers",
                 "limits",
                 "log",
@@ -128,6 +137,8 @@ impl Section {
                 "proxy",
                 "tools",
                 "pin_tools",
+                "log_level",
+                "stderr_file",
             ],
             Restart => &["max", "period", "backoff_min", "backoff_max"],
             Auth => &["oauth", "client_credentials", "basic", "digest"],
@@ -144,9 +155,14 @@ impl Section {
     /// What has a meaning already, and no code yet.
     pub(super) fn later(self) -> &'static [&'static str] {
         match self {
-            Defaults | Upstream => &["log_level", "stderr_file", "extensions"],
+            Defaults | Upstream => &["extensions"],
             _ => &[],
         }
+    }
+
+    /// The table that is called so.
+    pub(super) fn titled(title: &str) -> Option<Self> {
+        SECTIONS.into_iter().chain([Defaults]).find(|section| section.title() == title)
     }
 
     /// How the table is called where a key of it is expected.

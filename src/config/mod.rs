@@ -17,36 +17,53 @@ mod auth;
 mod disk;
 mod edit;
 mod expand;
+mod face;
 mod file;
 mod hub;
+pub mod import;
+mod inherit;
 mod keys;
 mod lint;
+mod logs;
 mod name;
 pub mod plan;
 mod remote;
 pub mod report;
 mod restart;
 mod sandbox;
+mod schema;
+mod secret;
+mod show;
+pub mod snippet;
 mod tls;
 mod tools;
+mod tunnel;
 mod upstream;
 mod value;
 mod watch;
 
-pub use access::{AccessConfig, ForwardConfig, Grant, JwtConfig, Network, TokenConfig, hash, token_name};
-pub use address::{Bind, Scheme};
-pub use disk::{Loaded, NotFound, Rejected, admin_socket, find, identity, read, resolve, text};
-pub use edit::{EditError, add_token, remove_token, replace};
+pub use access::{AccessConfig, ForwardConfig, Grant, JwtConfig, Network, TokenConfig, hash, hex, token_name};
+pub use address::{Bind, Scheme, endpoint, header, host, origin};
+pub use disk::{Loaded, NotFound, Rejected, admin_socket, find, hub_alone, identity, read, resolve, text};
+pub use edit::{
+    EditError, NewAuth, NewUpstream, add_token, add_upstream, add_upstreams, enable_upstream, remove_token,
+    remove_upstream, replace,
+};
 pub use expand::Text;
+pub use face::Face;
 pub use file::parse;
+pub use inherit::{InheritEnv, SAFE_ENV};
 pub use keys::nearest;
 pub use name::{Name, NameError};
 pub use plan::{Plan, plan};
 pub use remote::{Auth, ClientCredentials, OAuthConfig, RemoteConfig, TlsConfig, Transport};
 pub use report::{Diagnostic, Severity};
 pub use sandbox::SandboxConfig;
+pub use schema::schema;
+pub use show::shown;
 pub use tls::{Clients, HubTls, Identity, provider};
 pub use tools::ToolFilter;
+pub use tunnel::{TunnelConfig, tunnel_name, tunnel_server};
 pub use watch::{Watch, WatchError, watch, watch_all};
 
 /// Everything the daemon was told.
@@ -54,6 +71,13 @@ pub use watch::{Watch, WatchError, watch, watch_all};
 pub struct Config {
     pub hub: HubConfig,
     pub upstreams: BTreeMap<Name, UpstreamConfig>,
+}
+
+impl Config {
+    /// One upstream, and every default.
+    pub fn of(name: Name, upstream: UpstreamConfig) -> Config {
+        Config { upstreams: BTreeMap::from([(name, upstream)]), ..Config::default() }
+    }
 }
 
 /// `[hub]`: what concerns all upstreams alike.
@@ -69,10 +93,22 @@ pub struct HubConfig {
     pub prefixes: Vec<String>,
     /// The upstream that is also at `/mcp` and `/sse`; it exists.
     pub default: Option<Name>,
+    /// Where its Streamable HTTP is, and its event stream of 2024-11-05; each under every prefix.
+    pub mcp_path: String,
+    pub sse_path: String,
+    /// Which of the two are served, for all upstreams; never none.
+    pub transports: Vec<Face>,
+    /// `true`: older clients get no session on Streamable HTTP, and each of their requests stands alone. No upstream
+    /// has the isolation `session` then.
+    pub stateless: bool,
     /// `Host` values accepted beside loopback and `public_url`; lower case, `host` or `host:port`.
     pub allowed_hosts: Vec<String>,
     /// Browser origins accepted beside the hub's own, as a browser spells them; or exactly `["any"]`.
     pub allowed_origins: Vec<String>,
+    /// Headers that web pages may send, beside what they always may,
+    pub allowed_headers: Vec<String>,
+    /// and may read of answers.
+    pub exposed_headers: Vec<String>,
     /// `[hub.auth]`.
     pub access: AccessConfig,
     /// Peers whose `Forwarded` and `X-Forwarded-For` are believed.
@@ -80,10 +116,18 @@ pub struct HubConfig {
     /// The socket for commands; `None`: a default place that is found by the name of the file. A change needs a new
     /// process.
     pub admin_socket: Option<PathBuf>,
-    /// How long calls may go on after the signal to stop.
+    /// How long all is served on after the signal to stop, while `/readyz` says already that it ends.
+    pub drain_delay: Duration,
+    /// How long calls may go on after the signal to stop and that delay.
     pub drain_timeout: Duration,
+    /// How long a TCP connection may be idle. A change needs a new process.
+    pub keep_alive: Duration,
+    /// `true`: each answer says in `Hubward-Generation` which configuration it comes from.
+    pub generation_header: bool,
     /// Threads that serve; `None` is one per core. A change needs a new process.
     pub workers: Option<usize>,
+    /// How others reach it from elsewhere; a flag, and no key. A change needs a new process.
+    pub tunnel: Option<TunnelConfig>,
     pub limits: Limits,
     pub log: LogConfig,
 }
@@ -96,13 +140,24 @@ impl Default for HubConfig {
             tls: None,
             prefixes: vec![String::new()],
             default: None,
+            mcp_path: "/mcp".into(),
+            sse_path: "/sse".into(),
+            transports: vec![Face::StreamableHttp, Face::Sse],
+            stateless: false,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            allowed_headers: Vec::new(),
+            exposed_headers: Vec::new(),
             access: AccessConfig::default(),
             trusted_proxies: Vec::new(),
             admin_socket: None,
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
+            // Longer than what stands in front keeps its own: who closes first loses no request.
+            keep_alive: Duration::from_secs(75),
+            generation_header: false,
             workers: None,
+            tunnel: None,
             limits: Limits::default(),
             log: LogConfig::default(),
         }
@@ -117,8 +172,12 @@ impl HubConfig {
 
     /// An address that others reach, where nobody would have to show who he is and nobody said that this is meant.
     pub fn exposed(&self) -> Option<&Bind> {
-        let guarded = self.access.is_set() || self.asks_for_certificates() || self.access.allow_unauthenticated;
-        self.bind.iter().find(|bind| !guarded && !bind.is_loopback())
+        self.bind.iter().find(|bind| !self.is_guarded() && !bind.is_loopback())
+    }
+
+    /// Whether callers have to show who they are, or somebody said that nobody has to.
+    pub fn is_guarded(&self) -> bool {
+        self.access.is_set() || self.asks_for_certificates() || self.access.allow_unauthenticated
     }
 
     /// Whether the URLs are known that clients type.
@@ -310,6 +369,10 @@ pub struct UpstreamConfig {
     /// `true`: a tool whose definition is not the accepted one is withheld.
     pub pin_tools: bool,
     pub sandbox: SandboxConfig,
+    /// How much the log says about it; `None`: as much as about the hub.
+    pub log_level: Option<Level>,
+    /// Where its lines go as well: a file of at most 10 MiB, and four older ones. Absolute, if the folder of the file is.
+    pub stderr_file: Option<PathBuf>,
     /// Why it cannot run, when a variable or file it names is missing and that is forgiven (`required = false`, or
     /// the upstream is disabled). Names the variable, never a value. Nobody writes this; it is found.
     pub unavailable: Option<String>,
@@ -343,6 +406,8 @@ impl UpstreamConfig {
             tools: None,
             pin_tools: false,
             sandbox: SandboxConfig::default(),
+            log_level: None,
+            stderr_file: None,
             unavailable: None,
         }
     }
@@ -354,60 +419,6 @@ impl UpstreamConfig {
         match self.remote {
             Some(_) => Restart { max: usize::MAX, ..self.restart.clone() },
             None => self.restart.clone(),
-        }
-    }
-}
-
-/// Which of the hub's own variables a child sees.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum InheritEnv {
-    /// [`SAFE_ENV`]: what programs need to find themselves at home, and no secrets.
-    #[default]
-    Safe,
-    All,
-    Names(Vec<String>),
-}
-
-/// What [`InheritEnv::Safe`] lets through.
-pub const SAFE_ENV: &[&str] = &[
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TMPDIR",
-    "TERM",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "XDG_STATE_HOME",
-    "XDG_RUNTIME_DIR",
-    // Without these a Windows program does not even find its libraries.
-    #[cfg(windows)]
-    "SYSTEMROOT",
-    #[cfg(windows)]
-    "USERPROFILE",
-    #[cfg(windows)]
-    "APPDATA",
-    #[cfg(windows)]
-    "LOCALAPPDATA",
-    #[cfg(windows)]
-    "TEMP",
-    #[cfg(windows)]
-    "PATHEXT",
-];
-
-impl InheritEnv {
-    /// Whether a child sees the hub's own variable of this name.
-    pub fn admits(&self, variable: &str) -> bool {
-        match self {
-            InheritEnv::Safe => SAFE_ENV.contains(&variable),
-            InheritEnv::All => true,
-            InheritEnv::Names(names) => names.iter().any(|name| name == variable),
         }
     }
 }

@@ -59,8 +59,13 @@ impl Name {
         &self.0
     }
 
+    /// Without a copy.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
     /// The nearest good name to a bad one, for the help line.
-    pub(super) fn near(word: &str) -> Option<Name> {
+    pub fn near(word: &str) -> Option<Name> {
         let mapped: String = word
             .chars()
             .map(|c| c.to_ascii_lowercase())

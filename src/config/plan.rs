@@ -88,13 +88,23 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
         tls,
         prefixes,
         default,
+        mcp_path,
+        sse_path,
+        transports,
+        stateless,
         allowed_hosts,
         allowed_origins,
+        allowed_headers,
+        exposed_headers,
         access,
         trusted_proxies,
         admin_socket,
+        drain_delay,
         drain_timeout,
+        keep_alive,
+        generation_header,
         workers,
+        tunnel,
         limits,
         log,
     } = new;
@@ -102,6 +112,8 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
     let fixed = [
         ("hub.bind", *bind != old.bind),
         ("hub.workers", *workers != old.workers),
+        ("--tunnel", *tunnel != old.tunnel),
+        ("hub.keep_alive", *keep_alive != old.keep_alive),
         ("hub.admin_socket", *admin_socket != old.admin_socket),
         ("hub.tls", tls.is_some() != old.tls.is_some()),
         ("hub.tls.client_ca", asks_clients(tls) != asks_clients(&old.tls) && tls.is_some() == old.tls.is_some()),
@@ -111,11 +123,15 @@ fn hub(old: &HubConfig, new: &HubConfig) -> (Vec<&'static str>, bool) {
         || (*tls != old.tls && tls.is_some() && old.tls.is_some())
         || *prefixes != old.prefixes
         || *default != old.default
+        || (mcp_path, sse_path, transports) != (&old.mcp_path, &old.sse_path, &old.transports)
+        || *stateless != old.stateless
         || *allowed_hosts != old.allowed_hosts
         || *allowed_origins != old.allowed_origins
+        || (allowed_headers, exposed_headers) != (&old.allowed_headers, &old.exposed_headers)
         || *access != old.access
         || *trusted_proxies != old.trusted_proxies
-        || *drain_timeout != old.drain_timeout
+        || (drain_delay, drain_timeout) != (&old.drain_delay, &old.drain_timeout)
+        || *generation_header != old.generation_header
         || *limits != old.limits
         || *log != old.log;
     (fixed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect(), live)
@@ -163,6 +179,8 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
         tools,
         pin_tools,
         sandbox,
+        log_level,
+        stderr_file,
         unavailable,
     } = new;
     // What a process is made of, or how its pipes are read. Switching an upstream on or off is the same deed: one side
@@ -193,7 +211,9 @@ pub fn change(old: &UpstreamConfig, new: &UpstreamConfig) -> Change {
         || *restart != old.restart
         || *allow != old.allow
         || *tools != old.tools
-        || *pin_tools != old.pin_tools;
+        || *pin_tools != old.pin_tools
+        || *log_level != old.log_level
+        || *stderr_file != old.stderr_file;
     match (process, policy) {
         // There is no process to replace, before or after.
         (true, _) if !enabled && !old.enabled => Change::InPlace,
@@ -227,7 +247,9 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{Auth, Bind, Era, InheritEnv, Isolation, OAuthConfig, Start, Text, ToolFilter, Transport};
+    use super::super::{
+        Auth, Bind, Era, InheritEnv, Isolation, Level, OAuthConfig, Start, Text, ToolFilter, Transport,
+    };
     use super::*;
 
     fn time() -> UpstreamConfig {
@@ -267,6 +289,8 @@ mod tests {
         check(Change::InPlace, |u| u.restart.max = 1);
         check(Change::InPlace, |u| u.tools = ToolFilter::new(&["*"], &["a"]));
         check(Change::InPlace, |u| u.pin_tools = true);
+        check(Change::InPlace, |u| u.log_level = Some(Level::Debug));
+        check(Change::InPlace, |u| u.stderr_file = Some("/x/time.log".into()));
     }
 
     #[test]

@@ -136,7 +136,8 @@ pub(super) struct RemoteFile {
 /// The keys that only a remote upstream has.
 pub(super) const REMOTE_KEYS: [&str; 7] = ["url", "transport", "headers", "forward_headers", "auth", "tls", "proxy"];
 /// Those that only a command has.
-pub(super) const COMMAND_KEYS: [&str; 7] = ["command", "args", "env", "inherit_env", "cwd", "strict_stdout", "sandbox"];
+pub(super) const COMMAND_KEYS: [&str; 8] =
+    ["command", "args", "env", "inherit_env", "cwd", "strict_stdout", "sandbox", "stderr_file"];
 
 /// Headers that are never passed on: credentials of one leg, and what the wire or the protocol sets itself.
 const OWN_HEADERS: [&str; 16] = [

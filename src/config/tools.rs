@@ -25,6 +25,11 @@ impl ToolFilter {
         Some(Self { allow: Patterns::new(allow.iter().copied())?, deny: Patterns::new(deny.iter().copied())? })
     }
 
+    /// The patterns of `allow` and of `deny`.
+    pub fn written(&self) -> (&[String], &[String]) {
+        (&self.allow.written, &self.deny.written)
+    }
+
     pub fn admits(&self, tool: &str) -> bool {
         self.allow.set.is_match(tool) && !self.deny.set.is_match(tool)
     }

@@ -18,7 +18,7 @@ use super::restart::RestartFile;
 use super::sandbox::SandboxFile;
 use super::tools::{TOOL_KEYS, ToolsFile};
 use super::value::{Field, Reader, Zero, set};
-use super::{Era, Grant, InheritEnv, Isolation, Start, UpstreamConfig, lint};
+use super::{Era, Grant, InheritEnv, Isolation, Level, Start, UpstreamConfig, lint};
 
 /// As written; `None` is "not said".
 #[derive(Default, Clone)]
@@ -46,6 +46,8 @@ pub(super) struct UpstreamFile {
     sandbox: SandboxFile,
     remote: RemoteFile,
     tools: ToolsFile,
+    log_level: Option<Level>,
+    stderr_file: Option<Spanned<String>>,
 }
 
 const MOMENT: Duration = Duration::from_millis(100);
@@ -122,6 +124,8 @@ impl<'a> Reader<'a> {
                 "restart" => file.restart = self.restart(&field),
                 "allow" => file.allow = self.grants(&field),
                 "sandbox" => file.sandbox = self.sandbox(&field),
+                "log_level" => file.log_level = self.word(&field, &Level::WORDS),
+                "stderr_file" => file.stderr_file = self.written(&field),
                 key if REMOTE_KEYS.contains(&key) => self.remote_key(&field, section, &mut file.remote),
                 key if TOOL_KEYS.contains(&key) => self.tool_key(&field, &mut file.tools),
                 _ => self.unknown(&field, section),
@@ -226,6 +230,7 @@ impl<'a> Reader<'a> {
         set(&mut config.inherit_env, file.inherit_env.clone());
         set(&mut config.strict_stdout, file.strict_stdout);
         config.sandbox = self.sandbox_complete(&file.sandbox);
+        config.stderr_file = file.stderr_file.as_ref().and_then(|written| self.stderr_file(written));
         Some(self.supervised(config, &file, field))
     }
 
@@ -244,6 +249,7 @@ impl<'a> Reader<'a> {
         set(&mut config.era, file.era);
         set(&mut config.expose_errors, file.expose_errors);
         set(&mut config.allow, file.allow.clone());
+        config.log_level = file.log_level;
         file.tools.complete(&mut config);
         config.restart = self.restart_complete(file.restart.clone(), field);
         config
@@ -295,6 +301,8 @@ impl UpstreamFile {
             sandbox: self.sandbox.over(&defaults.sandbox),
             remote: self.remote.over(&defaults.remote),
             tools: self.tools.over(&defaults.tools),
+            log_level: self.log_level.or(defaults.log_level),
+            stderr_file: self.stderr_file.or_else(|| defaults.stderr_file.clone()),
         }
     }
 }

@@ -315,7 +315,7 @@ fn bytes(written: &str) -> Option<i128> {
     number.parse::<i128>().ok()?.checked_mul(unit)
 }
 
-fn size_text(bytes: usize) -> String {
+pub(super) fn size_text(bytes: usize) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift) {
         Some((shift, unit)) => format!("{} {unit}", bytes >> shift),
@@ -323,7 +323,7 @@ fn size_text(bytes: usize) -> String {
     }
 }
 
-fn duration_text(duration: Duration) -> String {
+pub(super) fn duration_text(duration: Duration) -> String {
     if duration.is_zero() {
         return "0".into();
     }

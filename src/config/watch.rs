@@ -12,15 +12,24 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use notify_debouncer_full::notify::{self, EventKind, RecommendedWatcher, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, Debouncer, NoCache, new_debouncer_opt};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::ModifyKind};
 
 /// An editor's save is over after this much silence.
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
+
+/// Where there is no silence, what changed so far is told after this.
+const RESTLESS_MAX: Duration = Duration::from_secs(1);
+
+/// Events that may wait; what comes on top of them says nothing new.
+const STIRS_MAX: usize = 1024;
 
 /// How late a change is noticed that brings no event.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -31,7 +40,8 @@ const LINKS_MAX: usize = 40;
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub struct Watch {
-    tell: Sender<Stir>,
+    over: Arc<AtomicBool>,
+    wake: SyncSender<Stir>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -56,25 +66,20 @@ pub fn watch_all(
     paths: impl Fn() -> Vec<PathBuf> + Send + 'static,
     changed: impl Fn() + Send + 'static,
 ) -> Result<Watch, WatchError> {
-    let (tell, stirs) = mpsc::channel();
-    let events = tell.clone();
-    let debouncer = new_debouncer_opt::<_, RecommendedWatcher, _>(
-        SETTLED_AFTER,
-        None,
-        move |result| {
-            if let Some(stir) = sift(result) {
-                // Nobody listens any more only when the watch is being dropped.
-                let _ = events.send(stir);
-            }
-        },
-        NoCache::new(),
-        // The chain of links is followed here; a watched folder that is a link is meant as where it leads.
-        notify::Config::default(),
-    );
-    let debouncer = debouncer
+    let (wake, stirs) = mpsc::sync_channel(STIRS_MAX);
+    let (over, events) = (Arc::<AtomicBool>::default(), wake.clone());
+    let hear = move |event| {
+        if let Some(stir) = sift(event) {
+            let _ = events.try_send(stir);
+        }
+    };
+    // The chain of links is followed here; a watched folder that is a link is meant as where it leads.
+    let system = RecommendedWatcher::new(hear, notify::Config::default());
+    let system = system
         .inspect_err(|error| tracing::warn!(%error, "no file events; the files are looked at every two seconds"))
         .ok();
-    let mut watcher = Watcher { paths: Box::new(paths), debouncer, armed: BTreeMap::new(), seen: Vec::new() };
+    let (paths, armed) = (Box::new(paths), BTreeMap::new());
+    let mut watcher = Watcher { paths, system, armed, seen: Vec::new(), over: over.clone() };
     // Armed before we return: what changes from now on is noticed.
     watcher.arm();
     watcher.seen = watcher.look();
@@ -82,12 +87,14 @@ pub fn watch_all(
         .name("config-watch".into())
         .spawn(move || watcher.run(&stirs, changed))
         .map_err(WatchError::Thread)?;
-    Ok(Watch { tell, thread: Some(thread) })
+    Ok(Watch { over, wake, thread: Some(thread) })
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let _ = self.tell.send(Stir::Stop);
+        self.over.store(true, Ordering::Relaxed);
+        // Where there is no room, there is something to wake up for.
+        let _ = self.wake.try_send(Stir::default());
         if let Some(thread) = self.thread.take() {
             // The callback may be the one who lets go of us.
             if thread.thread().id() != std::thread::current().id() {
@@ -97,61 +104,53 @@ impl Drop for Watch {
     }
 }
 
-enum Stir {
-    /// Something happened; the paths that were moved or removed, for one of them may be a watched folder.
-    Events(Vec<PathBuf>),
-    Stop,
+/// Something happened.
+#[derive(Debug, Default)]
+struct Stir {
+    /// The paths that were moved or removed, for one of them may be a watched folder.
+    gone: Vec<PathBuf>,
 }
 
-/// What of a settled batch is to be told.
-fn sift(result: DebounceEventResult) -> Option<Stir> {
-    let Ok(events) = result else {
-        // An overflow, say: something was lost, so something may have changed.
-        return Some(Stir::Events(Vec::new()));
-    };
-    let mut gone = Vec::new();
-    let mut any = false;
-    for event in events.into_iter().map(|event| event.event) {
-        any |= !matches!(event.kind, EventKind::Access(_)) && !event.paths.iter().all(|path| is_log(path));
-        if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(notify::event::ModifyKind::Name(_))) {
-            gone.extend(event.paths);
-        }
-    }
-    any.then_some(Stir::Events(gone))
+/// What of an event is to be told.
+fn sift(event: notify::Result<Event>) -> Option<Stir> {
+    // An overflow, say: something was lost, so something may have changed.
+    let Ok(event) = event else { return Some(Stir::default()) };
+    let moves = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+    let read = matches!(event.kind, EventKind::Access(_));
+    // What has no path is about all of them.
+    let logged = !event.paths.is_empty() && event.paths.iter().all(|path| is_log(path));
+    (!read && !logged).then(|| Stir { gone: if moves { event.paths } else { Vec::new() } })
 }
 
 /// What is written to all day: in the folder of the file it would have it read all day.
-fn is_log(path: &Path) -> bool {
+pub(super) fn is_log(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "log" || extension == "jsonl")
 }
 
 struct Watcher {
     paths: Box<dyn Fn() -> Vec<PathBuf> + Send>,
-    debouncer: Option<Debouncer<RecommendedWatcher, NoCache>>,
+    system: Option<RecommendedWatcher>,
     /// The watched folders, and who they were when the watch was set.
     armed: BTreeMap<PathBuf, Option<Stamp>>,
     /// The files when they were last told about.
     seen: Vec<(PathBuf, Option<Stamp>)>,
+    /// Nobody wants to know any more.
+    over: Arc<AtomicBool>,
 }
 
 impl Watcher {
     fn run(mut self, stirs: &Receiver<Stir>, changed: impl Fn()) {
         loop {
-            let mut stirred = false;
-            match stirs.recv_timeout(LOOK_EVERY) {
-                Ok(Stir::Events(gone)) => {
-                    stirred = true;
-                    self.forget(&gone);
-                    // Two batches that are already here are one change.
-                    for stir in stirs.try_iter() {
-                        match stir {
-                            Stir::Events(gone) => self.forget(&gone),
-                            Stir::Stop => return,
-                        }
-                    }
+            let stirred = match stirs.recv_timeout(LOOK_EVERY) {
+                Ok(stir) => {
+                    self.settle(stir, stirs);
+                    true
                 }
-                Ok(Stir::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if self.over.load(Ordering::Relaxed) {
+                return;
             }
             let moved = self.arm();
             let now = self.look();
@@ -159,6 +158,17 @@ impl Watcher {
                 self.seen = now;
                 changed();
             }
+        }
+    }
+
+    /// Waits until it is quiet. Nothing ticks meanwhile, nor while nothing happens.
+    fn settle(&mut self, first: Stir, stirs: &Receiver<Stir>) {
+        let began = Instant::now();
+        let mut next = Some(first);
+        while let Some(stir) = next {
+            self.forget(&stir.gone);
+            let tired = began.elapsed() >= RESTLESS_MAX || self.over.load(Ordering::Relaxed);
+            next = if tired { None } else { stirs.recv_timeout(SETTLED_AFTER).ok() };
         }
     }
 
@@ -181,7 +191,7 @@ impl Watcher {
 
     /// Watches the folders that matter now. Tells whether that were others than before.
     fn arm(&mut self) -> bool {
-        let Some(debouncer) = &mut self.debouncer else {
+        let Some(system) = &mut self.system else {
             return false;
         };
         let wanted: BTreeSet<PathBuf> = (self.paths)().iter().flat_map(|path| folders(path)).collect();
@@ -189,7 +199,7 @@ impl Watcher {
         self.armed.retain(|folder, _| {
             let keep = wanted.contains(folder);
             if !keep {
-                let _ = debouncer.unwatch(folder);
+                let _ = system.unwatch(folder);
                 moved = true;
             }
             keep
@@ -200,8 +210,8 @@ impl Watcher {
                 continue;
             }
             // The old watch hangs on the old folder, or on nothing.
-            let _ = debouncer.unwatch(&folder);
-            match debouncer.watch(&folder, RecursiveMode::NonRecursive) {
+            let _ = system.unwatch(&folder);
+            match system.watch(&folder, RecursiveMode::NonRecursive) {
                 Ok(()) => {
                     self.armed.insert(folder, stamp);
                     moved = true;
@@ -289,11 +299,13 @@ mod tests {
         let paths = vec![path.clone()];
         let watcher = Watcher {
             paths: Box::new(move || paths.clone()),
-            debouncer: None,
+            system: None,
             armed: BTreeMap::new(),
             seen: vec![(path.clone(), None)],
+            over: Arc::default(),
         };
-        let (tell, stirs) = mpsc::channel();
+        let over = watcher.over.clone();
+        let (wake, stirs) = mpsc::sync_channel(1);
         let (call, called) = mpsc::channel();
         let changed = move || {
             let _ = call.send(());
@@ -303,7 +315,8 @@ mod tests {
         called.recv_timeout(Duration::from_secs(20)).unwrap();
         std::fs::remove_file(&path).unwrap();
         called.recv_timeout(Duration::from_secs(20)).unwrap();
-        tell.send(Stir::Stop).unwrap();
+        over.store(true, Ordering::Relaxed);
+        wake.send(Stir::default()).unwrap();
         thread.join().unwrap();
     }
 

@@ -17,7 +17,7 @@ use crate::{
         Profile,
         feed::{KINDS, Whose, missed},
     },
-    wire::Message,
+    wire::{Message, members},
 };
 
 /// A log level of RFC 5424, as MCP spells it; greater is more severe.
@@ -59,13 +59,13 @@ impl Level {
 /// The level of a log message, or of `logging/setLevel`.
 pub fn level_of(message: &Message) -> Option<Level> {
     let [level] = message.param(["level"]).ok()?;
-    Level::read(&serde_json::from_str::<String>(level?.get()).ok()?)
+    Level::read(&members::string(level?)?)
 }
 
 /// The `uri` of a message about a resource.
 pub fn uri_of(message: &Message) -> Option<String> {
     let [uri] = message.param(["uri"]).ok()?;
-    serde_json::from_str(uri?.get()).ok()
+    members::string(uri?).map(std::borrow::Cow::into_owned)
 }
 
 /// Does this say that a list changed? Only these are held back and brought together: each kind costs a place.
@@ -73,8 +73,13 @@ pub fn is_list_change(method: &str) -> bool {
     KINDS.iter().any(|(.., change)| *change == method)
 }
 
+/// Is this that resource, or a part of it?
+pub fn is_within(whole: &str, uri: &str) -> bool {
+    uri == whole || is_below(whole, uri)
+}
+
 /// Is this a part of that resource? A server may report a part of what was subscribed to.
-pub fn is_below(whole: &str, uri: &str) -> bool {
+fn is_below(whole: &str, uri: &str) -> bool {
     let rest = uri.strip_prefix(whole.trim_end_matches('/'));
     rest.is_some_and(|rest| rest.starts_with(['/', '#', '?']))
 }
@@ -120,6 +125,13 @@ impl Audience {
 
     pub fn len(&self) -> usize {
         self.members().sessions.len()
+    }
+
+    /// How many there are: with sessions, and without.
+    pub fn eras(&self) -> (usize, usize) {
+        let members = self.members();
+        let modern = members.sessions.values().filter(|session| session.transport == Transport::Stateless).count();
+        (members.sessions.len() - modern, modern)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -225,20 +237,32 @@ impl Audience {
         }
     }
 
+    /// Those who subscribed to exactly this at a shared upstream, or to what it is a part of.
+    pub fn subscribers(&self, uri: &str) -> HashSet<u64> {
+        self.members().subscribers_to(&None, |whole| is_within(whole, uri))
+    }
+
     /// Subscribers of a resource, or of what it is a part of; those of this name, or all.
     fn subscribers_of(&self, uri: &str, whose: &Whose) -> HashSet<u64> {
         let members = self.members();
-        let of = |wanted: &dyn Fn(&str) -> bool| -> HashSet<u64> {
-            let resources = members.subscribers.iter().filter(|(known, _)| wanted(known));
-            let keys = resources.flat_map(|(_, keys)| keys);
-            keys.filter(|(_, own)| whose.is_none() || *own == whose).map(|(key, _)| *key).collect()
-        };
         let ways: [&dyn Fn(&str) -> bool; 3] = [&|known| known == uri, &|whole| is_below(whole, uri), &|_| true];
-        ways.into_iter().map(of).find(|keys| !keys.is_empty()).unwrap_or_default()
+        ways.into_iter()
+            .map(|wanted| members.subscribers_to(whose, wanted))
+            .find(|keys| !keys.is_empty())
+            .unwrap_or_default()
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Members {
+    /// Subscribers of resources that are wanted; those of this name, or all.
+    fn subscribers_to(&self, whose: &Whose, wanted: impl Fn(&str) -> bool) -> HashSet<u64> {
+        let resources = self.subscribers.iter().filter(|(known, _)| wanted(known));
+        let keys = resources.flat_map(|(_, keys)| keys);
+        keys.filter(|(_, own)| whose.is_none() || *own == whose).map(|(key, _)| *key).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 //! and the audience with it, and the old one finishes.
 
 use super::*;
+use crate::{observe, wire::trouble::Reason};
 
 impl Hub {
     /// Builds an upstream that is not started and not visible. What outlives a definition it has from the one before.
@@ -16,8 +17,9 @@ impl Hub {
     ) -> Child {
         let audience = before.map(|before| before.audience.clone()).unwrap_or_default();
         let file = || self.source.as_ref().map(|source| source.path.clone());
-        let tools = before.map_or_else(|| Tools::new(name, file()), |before| before.serving.tools.clone());
-        let serving = Serving::new(config.process_max, self.house.engine.clone(), tools);
+        let new = || Lasting::new(Tools::new(name, file()));
+        let lasting = before.map_or_else(new, |before| before.serving.lasting.clone());
+        let serving = Serving::new(config.process_max, self.house.engine.clone(), lasting);
         let free = CancellationToken::new();
         let (number, address, upstream) = self.make_actor(name, &config, &serving, &audience, &free, context);
         let route = Arc::new(Route { name: name.clone(), config, upstream, serving, audience });
@@ -53,8 +55,11 @@ impl Hub {
         .start();
         let handle = match (config.enabled, &config.unavailable) {
             (true, None) => UpstreamHandle::to(name, address.clone(), config),
-            (false, _) => UpstreamHandle::absent(name, "it is disabled in the configuration"),
-            (true, Some(_)) => UpstreamHandle::absent(name, "its configuration refers to something that is missing"),
+            (false, _) => UpstreamHandle::absent(name, Reason::Stopped, "it is disabled in the configuration"),
+            (true, Some(_)) => {
+                let why = "its configuration refers to something that is missing";
+                UpstreamHandle::absent(name, Reason::Failed, why)
+            }
         };
         (number, address, handle)
     }
@@ -142,6 +147,7 @@ impl Hub {
         }
         self.retire(name, number, old, drain, true, "was replaced by a changed configuration");
         tracing::info!(upstream = %name, "the new definition serves");
+        before.serving.journal.say(None, "the new definition serves");
     }
 
     pub(super) fn remove(&mut self, child: Child, drain: Instant) {
@@ -194,6 +200,16 @@ impl Hub {
                 new.announce_tools();
             }
         }
+    }
+
+    /// As much of each upstream is logged as its definition says, and its lines go where that says.
+    pub(super) fn mind_logs(&self) {
+        let routes = || self.children.values().map(|child| &child.route);
+        for Route { name, config, serving, .. } in routes().map(|route| &**route) {
+            serving.journal.keep_in(&self.house.engine.shelf, name.as_str(), config.stderr_file.as_deref());
+        }
+        let own = routes().filter_map(|route| Some((route.name.to_string(), route.config.log_level?)));
+        observe::adopt(&self.config.hub.log, own);
     }
 
     pub(super) fn start_eagerly(&self, name: &Name) {

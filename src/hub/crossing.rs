@@ -1,15 +1,15 @@
 //! Calls between two revisions: how a request goes out, and what its client sees of what comes back.
 //!
-//! Where both speak the same there is none, and everything passes as it came.
+//! Between two older ones only words may [differ](aged); where both speak the same, everything passes as it came.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::mpsc;
 
 use super::{
     audience::Level,
+    dispatch::put_on,
     isolation::{self, Seat},
     marks,
     rounds::{Rounds, Step, stopped},
@@ -19,16 +19,18 @@ use super::{
 };
 use crate::{
     bridge::{Bridged, content, input, input::Outcome, older, shape},
-    link::connection::{CallError, Caller, Event, Reply},
+    link::connection::{CallError, Caller, Event, Reply, queue},
     wire::{
-        Id, Message,
+        Id, Message, Revision,
         envelope::{self, LOG_LEVEL},
         message::{self, INTERNAL_ERROR},
         object::Object,
+        trace::Context,
+        trouble::{Reason, Retry, Trouble},
     },
 };
 
-/// Takes the calls of one POST across.
+/// Takes the calls of one POST across, to a newer server.
 pub struct Crossing {
     session: Arc<Session>,
     route: Arc<Route>,
@@ -43,7 +45,7 @@ pub enum Next {
     Sent(Reply, Option<Seat>),
     Event(Event),
     /// A call is to be sent again.
-    Retry(Id, Vec<(String, String)>, Option<String>, mpsc::Sender<Event>),
+    Retry(Id, Vec<(String, String)>, Option<String>, queue::Sender),
     /// The client wants this call no more.
     Cancelled(Id),
 }
@@ -66,26 +68,16 @@ impl Crossing {
         request: &Message,
         bytes: Bytes,
         bridged: &Arc<Bridged>,
-        sender: impl FnOnce() -> mpsc::Sender<Event>,
+        sender: impl FnOnce() -> queue::Sender,
     ) -> Option<Event> {
         let revision = self.session.revision();
         let Some(id) = request.id() else { return Some(Event::Response(bytes)) };
         let method = request.method();
         let Some(response) = message::one(bytes.clone()) else { return Some(Event::Response(bytes)) };
         let Some(result) = response.result() else {
-            let error = response.error().unwrap_or("{}");
-            let other = match bridged.profile.is_modern() {
-                true => Some(older::error(error)),
-                false => content::error(error, revision),
-            };
-            return Some(Event::Response(other.map_or(bytes, |error| message::failure(id, &error))));
+            let error = older::error(response.error().unwrap_or("{}"));
+            return Some(Event::Response(message::failure(id, &error)));
         };
-        if !bridged.profile.is_modern() {
-            return Some(Event::Response(match content::result(method, result, revision) {
-                Some(result) => message::response(id, &result),
-                None => bytes,
-            }));
-        }
         match input::outcome(method, result) {
             Outcome::Complete => {}
             Outcome::Required(required) => {
@@ -99,8 +91,7 @@ impl Crossing {
                 };
             }
             Outcome::Invalid(why) => {
-                let error = message::error_response(Some(id), INTERNAL_ERROR, &self.blame(&why), None);
-                return Some(Event::Response(error));
+                return Some(Event::Response(self.trouble(&why).response(Some(id))));
             }
         }
         let structured = method == "tools/call"
@@ -115,11 +106,16 @@ impl Crossing {
             (self.route.clone(), self.session.clone(), request.clone(), result.to_owned());
         self.doing.push(Box::pin(async move {
             let name = envelope::name_of(&request).unwrap_or_default();
-            let wrapped = marks::of(&route, &session).await.is_ok_and(|marks| marks.wrapped.contains(&name));
+            let wrapped = marks::of(&route, &session).await.is_ok_and(|marks| marks.wrapped.contains(&*name));
             let id = request.id().cloned().unwrap_or_else(|| Id::from(0));
             Next::Event(Event::Response(finished(&id, request.method(), &result, wrapped, revision)))
         }));
         None
+    }
+
+    /// What the server did that no client can do anything about.
+    fn trouble(&self, why: &str) -> Trouble {
+        Trouble::new(INTERNAL_ERROR, Reason::Failed, Retry::No, self.blame(why)).of(self.route.name.as_str())
     }
 
     fn blame(&self, why: &str) -> String {
@@ -133,11 +129,16 @@ impl Crossing {
         answers: &[(String, String)],
         state: Option<&str>,
         bridged: &Arc<Bridged>,
-        to: mpsc::Sender<Event>,
+        context: Option<Context>,
+        to: queue::Sender,
     ) {
         let Some(id) = request.id().cloned() else { return };
         let again = self::request(&self.session, request, bridged).and_then(|(other, caller)| {
             let again = input::retry(other.as_ref().unwrap_or(request), answers, state);
+            let again = again.map(|again| match &context {
+                Some(context) => put_on(context, &again, &self.route),
+                None => again,
+            });
             again.map(|again| (again, caller)).ok_or(CallError::Malformed)
         });
         let (mut bridged, route, session) = (bridged.clone(), self.route.clone(), self.session.clone());
@@ -148,7 +149,8 @@ impl Crossing {
                 if bridged.connection.is_over() {
                     // The retry says all there is to say: another process can go on with it.
                     let why = bridged.connection.why();
-                    let lost = |_| CallError::Lost { name: route.name.as_str().into(), why };
+                    let asked = !bridged.connection.died();
+                    let lost = |_| CallError::Lost { name: route.name.as_str().into(), why, asked };
                     let new = isolation::seat(&route, &session).await.map_err(lost)?;
                     bridged = new.bridged().clone();
                     seat = Some(new);
@@ -233,7 +235,7 @@ pub fn request(
         }
     };
     match other {
-        Some(other) => Ok((Some(other.with_headers(request.headers().cloned())), caller)),
+        Some(other) => Ok((Some(other), caller)),
         None => Err(CallError::Malformed),
     }
 }
@@ -241,11 +243,25 @@ pub fn request(
 /// Does what comes back from this upstream need other words for this client?
 pub fn is_needed(session: &Session, bridged: &Bridged) -> bool {
     // Its own server side knows what a newer client sees.
-    session.transport != Transport::Stateless && bridged.profile.is_newer_than(session.revision())
+    session.transport != Transport::Stateless && bridged.profile.is_modern()
+}
+
+/// An older server's response in the words of a client that is older still.
+pub fn aged(request: &Message, response: Bytes, revision: Revision) -> Bytes {
+    let method = request.method();
+    if !content::may_differ(method, &response, revision) {
+        return response;
+    }
+    let (Some(id), Some(read)) = (request.id(), message::one(response.clone())) else { return response };
+    let other = match (read.result(), read.error()) {
+        (Some(result), _) => content::result(method, result, revision).map(|result| message::response(id, &result)),
+        (None, error) => content::error(error.unwrap_or("{}"), revision).map(|error| message::failure(id, &error)),
+    };
+    other.unwrap_or(response)
 }
 
 /// A newer server's result for a client of this revision.
-fn finished(id: &Id, method: &str, result: &str, wrapped: bool, revision: crate::wire::Revision) -> Bytes {
+fn finished(id: &Id, method: &str, result: &str, wrapped: bool, revision: Revision) -> Bytes {
     let plain = older::result(method, result, wrapped);
     let plain = plain.as_deref().unwrap_or(result);
     message::response(id, content::result(method, plain, revision).as_deref().unwrap_or(plain))

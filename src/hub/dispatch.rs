@@ -1,7 +1,9 @@
 //! What each message of a client does: the hub [settles](super::settle) it, or forwards it.
 
-mod record;
+mod place;
+pub mod record;
 mod time;
+mod way;
 
 use std::{
     sync::Arc,
@@ -9,14 +11,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::poll_immediate;
-use tokio::sync::mpsc;
+
+pub use way::put_on;
 
 use super::{
     crossing::{self, Crossing, Next},
-    isolation::{Seat, seat},
+    isolation::Seat,
     routes::Route,
-    session::{Busy, Session, Waiting},
+    session::{Busy, Session, Transport, Waiting},
     settle::{notify, settle},
     tools::policy,
     upstream::Unavailable,
@@ -24,8 +26,8 @@ use super::{
 use crate::{
     access::Permit,
     bridge::Bridged,
-    link::connection::{CallError, EVENTS_MAX, Event, Reply},
-    observe::audit::{Outcome, Record},
+    link::connection::{CallError, EVENTS_MAX, Event, Reply, queue},
+    observe::{meter::Outcome, record::Record},
     wire::{Id, Kind, Message, message},
 };
 
@@ -34,9 +36,9 @@ const RENEWALS_MAX: u32 = 10;
 
 /// The requests of one POST, under way.
 pub struct Calls {
-    events: mpsc::Receiver<Event>,
+    events: queue::Receiver,
     /// Its other end, which the calls under way keep open.
-    to: mpsc::WeakSender<Event>,
+    to: queue::WeakSender,
     /// No call of these is under way at the upstream.
     drained: bool,
     /// Cancel what is unfinished when they are dropped. They go before the seat, so that it knows.
@@ -46,7 +48,7 @@ pub struct Calls {
     waiting: Option<Waiting>,
     session: Arc<Session>,
     route: Arc<Route>,
-    /// Where the client's revision is older than the upstream's.
+    /// Where the upstream is of the newer era and the client is not.
     crossing: Option<Box<Crossing>>,
     /// Somebody asks for the tools.
     lists: bool,
@@ -85,11 +87,11 @@ pub async fn dispatch(
     let requests: Vec<Message> = messages.iter().filter(|message| request_id(message).is_some()).cloned().collect();
     if requests.is_empty() {
         for message in &messages {
-            notify(route, session, message).await;
+            Box::pin(notify(route, session, message)).await;
         }
         return Ok(None);
     }
-    let (to, events) = mpsc::channel(EVENTS_MAX + requests.len());
+    let (to, events) = queue::channel(EVENTS_MAX + requests.len());
     let (now, limit) = (Instant::now(), route.config.request_timeout);
     let mut calls = Calls {
         events,
@@ -101,7 +103,7 @@ pub async fn dispatch(
         session: session.clone(),
         route: route.clone(),
         crossing: None,
-        records: requests.iter().filter_map(|request| record::begun(route, session, request)).collect(),
+        records: requests.iter().filter_map(|request| begun(route, session, request)).collect(),
         lists: requests.iter().any(|request| request.method() == "tools/list"),
         open: requests,
         asked: Vec::new(),
@@ -113,21 +115,27 @@ pub async fn dispatch(
     };
     for message in &messages {
         let Some(id) = request_id(message) else {
-            notify(route, session, message).await;
+            Box::pin(notify(route, session, message)).await;
             continue;
         };
         let answer = match settle(route, session, message).await {
             Some(answer) => answer,
             None => match calls.forward(message, id, &to).await {
-                Ok(Ok(Forwarded::Sent)) => continue,
+                Ok(Ok(Forwarded::Sent)) => {
+                    calls.record_sent(id);
+                    continue;
+                }
                 Ok(Ok(Forwarded::Cancelled)) => {
                     calls.finish(Some(id));
                     continue;
                 }
                 Ok(Ok(Forwarded::Refused(answer))) => Event::Response(answer),
                 Ok(Err(error)) => Event::Failed { id: id.clone(), error },
-                Err(unavailable) if alone => return Err(unavailable),
-                Err(unavailable) => Event::Response(unavailable_response(id, &unavailable)),
+                Err(unavailable) if alone => {
+                    calls.because(id, "unavailable", &unavailable);
+                    return Err(unavailable);
+                }
+                Err(unavailable) => Event::Response(unavailable.trouble().response(Some(id))),
             },
         };
         let _ = to.try_send(answer);
@@ -136,12 +144,12 @@ pub async fn dispatch(
     Ok(Some(calls))
 }
 
-fn request_id(message: &Message) -> Option<&Id> {
-    (message.kind() == Kind::Request).then(|| message.id())?
+fn begun(route: &Route, session: &Session, request: &Message) -> Option<(Id, Record)> {
+    Some((request_id(request)?.clone(), record::begin(route, session, request)))
 }
 
-pub fn unavailable_response(id: &Id, unavailable: &Unavailable) -> Bytes {
-    message::error_response(Some(id), message::INTERNAL_ERROR, &unavailable.to_string(), None)
+fn request_id(message: &Message) -> Option<&Id> {
+    (message.kind() == Kind::Request).then(|| message.id())?
 }
 
 impl Calls {
@@ -149,13 +157,13 @@ impl Calls {
         &mut self,
         message: &Message,
         id: &Id,
-        to: &mpsc::Sender<Event>,
+        to: &queue::Sender,
     ) -> Result<Result<Forwarded, CallError>, Unavailable> {
         let Some(mut bridged) = self.sit(id).await? else { return Ok(Ok(Forwarded::Cancelled)) };
         if self.was_cancelled(id) {
             return Ok(Ok(Forwarded::Cancelled));
         }
-        self.route.serving.count_call();
+        self.route.serving.meter.forwarded();
         let mut sent = self.send(message, &bridged, to).await;
         let lost = matches!(sent, Err(CallError::Lost { .. }));
         if lost && self.replies.is_empty() && !self.session.ended.is_cancelled() {
@@ -180,63 +188,21 @@ impl Calls {
 
     /// Sends a request to the upstream, or answers in its place.
     async fn send(
-        &self,
+        &mut self,
         message: &Message,
         bridged: &Arc<Bridged>,
-        to: &mpsc::Sender<Event>,
+        to: &queue::Sender,
     ) -> Result<Result<Reply, Bytes>, CallError> {
         if self.route.config.pin_tools
-            && let Err(answer) = policy::vet(&self.route, bridged, message).await
+            && let Err(answer) = Box::pin(policy::vet(&self.route, bridged, message)).await
         {
             return Ok(Err(answer));
         }
         let (other, caller) = crossing::request(&self.session, message, bridged)?;
-        bridged.connection.call(other.as_ref().unwrap_or(message), caller, to).await.map(Ok)
-    }
-
-    /// The connection of these calls; none where the client cancels the request before there is one.
-    async fn sit(&mut self, id: &Id) -> Result<Option<Arc<Bridged>>, Unavailable> {
-        if let Some(seat) = &self.seat {
-            return Ok(Some(seat.bridged().clone()));
-        }
-        let Some(seat) = self.wait_for_seat(id).await? else { return Ok(None) };
-        let bridged = seat.bridged().clone();
-        self.session.uses(&bridged);
-        // The wait for a process is not the call's.
-        let now = Instant::now();
-        self.deadline = now + self.limit;
-        self.last_deadline = now + self.limit * RENEWALS_MAX;
-        self.seat = Some(seat);
-        if crossing::is_needed(&self.session, &bridged) {
-            self.crossing.get_or_insert_with(|| Box::new(Crossing::new(&self.session, &self.route)));
-        }
-        Ok(Some(bridged))
-    }
-
-    fn stand(&mut self) {
-        if let Some(seat) = self.seat.take() {
-            self.session.used(seat.bridged());
-        }
-    }
-
-    /// A connection; none where the client cancels the request before there is one.
-    async fn wait_for_seat(&mut self, id: &Id) -> Result<Option<Seat>, Unavailable> {
-        let (route, session) = (self.route.clone(), self.session.clone());
-        let mut seat = std::pin::pin!(seat(&route, &session));
-        // Mostly it is there at once.
-        if let Some(seat) = poll_immediate(&mut seat).await {
-            return seat.map(Some);
-        }
-        let open: Vec<Id> = self.open.iter().filter_map(|request| request.id().cloned()).collect();
-        let waiting = self.waiting.get_or_insert_with(|| session.waits(&open));
-        tokio::select! {
-            seat = seat => seat.map(Some),
-            () = waiting.cancelled(id) => Ok(None),
-        }
-    }
-
-    fn was_cancelled(&self, id: &Id) -> bool {
-        self.waiting.as_ref().is_some_and(|waiting| waiting.is_cancelled(id))
+        let other = self.traced(other.as_ref().unwrap_or(message), bridged).or(other);
+        let sent = bridged.connection.call(other.as_ref().unwrap_or(message), caller, to).await;
+        self.numbered(message.id(), &sent);
+        sent.map(Ok)
     }
 
     /// The connection the calls run on, if any is needed.
@@ -250,6 +216,11 @@ impl Calls {
 
     pub fn route(&self) -> &Arc<Route> {
         &self.route
+    }
+
+    /// Has any of them no final event yet?
+    pub fn is_under_way(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// The next event; none after the last final one, or when the calls were cancelled.
@@ -280,9 +251,10 @@ impl Calls {
                     }
                     Next::Retry(id, answers, state, to) => {
                         self.renew();
+                        let context = self.sent_again(&id);
                         let request = request_of(&self.open, Some(&id));
                         if let (Some(request), Some(seat), Some(crossing)) = (request, &self.seat, &mut self.crossing) {
-                            crossing.retry(request, &answers, state.as_deref(), seat.bridged(), to);
+                            crossing.retry(request, &answers, state.as_deref(), seat.bridged(), context, to);
                         }
                         continue;
                     }
@@ -305,27 +277,33 @@ impl Calls {
     /// The event as its client is to see it; none where something else comes first.
     fn across(&mut self, event: Event) -> Option<Event> {
         let Event::Response(mut bytes) = event else { return Some(event) };
+        self.answered(&bytes);
         if self.lists
             && let Some(request) = request_of(&self.open, response_id(&self.open, &bytes).as_ref())
             && request.method() == "tools/list"
         {
             bytes = policy::listed(&self.route, self.session.key, request, bytes);
         }
-        let (Some(crossing), Some(seat)) = (&mut self.crossing, &self.seat) else {
-            return Some(Event::Response(bytes));
+        let same = |bytes| Some(Event::Response(bytes));
+        let Some(seat) = &self.seat else { return same(bytes) };
+        let Some(request) = request_of(&self.open, response_id(&self.open, &bytes).as_ref()) else {
+            return same(bytes);
         };
         let bridged = seat.bridged();
-        let id = response_id(&self.open, &bytes);
-        let Some(request) = request_of(&self.open, id.as_ref()).cloned() else { return Some(Event::Response(bytes)) };
+        if !bridged.profile.is_modern() && self.session.transport != Transport::Stateless {
+            return same(crossing::aged(request, bytes, self.session.revision()));
+        }
+        let Some(crossing) = &mut self.crossing else { return same(bytes) };
+        let request = request.clone();
         let (to, events, drained) = (&mut self.to, &mut self.events, &mut self.drained);
         crossing.response(&request, bytes, bridged, || {
             to.upgrade().unwrap_or_else(|| {
                 // All of this POST is answered but this one. What was said stays to be read.
                 let mut said = Vec::new();
-                while let Ok(event) = events.try_recv() {
+                while let Some(event) = events.try_recv() {
                     said.push(event);
                 }
-                let (new, from) = mpsc::channel(EVENTS_MAX + said.len());
+                let (new, from) = queue::channel(EVENTS_MAX + said.len());
                 said.into_iter().for_each(|event| drop(new.try_send(event)));
                 (*to, *events, *drained) = (new.downgrade(), from, false);
                 new
@@ -341,8 +319,9 @@ impl Calls {
                 self.record(id.as_ref(), || (record::outcome(bytes), bytes.len()));
                 self.finish(id.as_ref());
             }
-            Event::Failed { id, .. } => {
-                self.route.serving.count_error();
+            Event::Failed { id, error } => {
+                self.route.serving.meter.lost();
+                self.because(id, error.kind(), error);
                 self.record(Some(id), || (Outcome::Failed, 0));
                 self.finish(Some(id));
             }

@@ -1,11 +1,16 @@
 //! What all upstreams share: the workers' runtimes, the permits to start, the limits.
 
-use std::sync::{
-    Arc, Mutex, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::future::join_all;
 use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore},
@@ -13,15 +18,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::Principal,
     auth::Credentials,
-    config::Limits,
-    observe::audit::{Audit, Record},
-    wire::Message,
+    config::{Limits, Name},
+    link::Link,
+    observe::{audit::Audit, shelf::Shelf},
 };
-
-/// The longest name of a tool or method that is recorded, in characters.
-const NAME_MAX: usize = 200;
 
 /// Shared by the Hub, its upstreams, and the server.
 pub struct Engine {
@@ -33,15 +34,24 @@ pub struct Engine {
     pub sessions: AtomicUsize,
     /// Event streams that are open.
     pub streams: AtomicUsize,
+    /// Told when the state of something changes.
+    pub stirred: Notify,
     /// Where calls are recorded, if they are.
     pub audit: ArcSwapOption<Audit>,
+    /// The files of `stderr_file`.
+    pub shelf: Shelf,
     /// Cancelled when the hub is to end at once: no process gets time to finish.
     pub at_once: CancellationToken,
     /// What remote upstreams are asked with, in place of what their configurations say.
     pub credentials: OnceLock<Arc<Credentials>>,
-    /// Our own executable, which stands in for a command named `hubward`.
+    /// Our own executable, which stands in for a command named `hubward`; unset in other programs.
     pub executable: OnceLock<std::path::PathBuf>,
+    /// Servers of the program that the hub is a part of, in place of what their upstreams' configurations say.
+    pub inside: OnceLock<BTreeMap<Name, MakesLink>>,
 }
+
+/// Makes a link to a server within this program: one for each instance of its upstream.
+pub type MakesLink = Arc<dyn Fn() -> Link + Send + Sync>;
 
 impl Engine {
     pub fn new(limits: Limits) -> Arc<Engine> {
@@ -51,27 +61,15 @@ impl Engine {
             limits: ArcSwap::from_pointee(limits),
             sessions: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
+            stirred: Notify::new(),
             audit: ArcSwapOption::empty(),
+            shelf: Shelf::default(),
             at_once: CancellationToken::new(),
             credentials: OnceLock::new(),
             executable: OnceLock::new(),
+            inside: OnceLock::new(),
         };
-        if let Ok(path) = std::env::current_exe() {
-            let _ = engine.executable.set(path);
-        }
         Arc::new(engine)
-    }
-
-    /// Begins the record of a call, where calls are recorded.
-    pub fn record(&self, principal: &Principal, upstream: &str, message: &Message) -> Option<Record> {
-        let audit = self.audit.load();
-        let audit = audit.as_ref()?;
-        let named = matches!(message.method(), "tools/call" | "prompts/get");
-        let name = message.param(["name"]).ok().filter(|_| named).and_then(|[name]| name);
-        let name = name.and_then(|name| serde_json::from_str::<String>(name.get()).ok());
-        let name = name.map(|name| name.chars().take(NAME_MAX).collect());
-        let method: String = message.method().chars().take(NAME_MAX).collect();
-        Some(audit.begin(principal.name(), upstream, &method, name, message.bytes().len()))
     }
 
     /// Takes over changed limits. Starts under way keep the permits of their time.
@@ -103,6 +101,14 @@ impl Workers {
         self.arrived.notify_waiters();
     }
 
+    /// Whether every worker takes up work within this time. One that is stuck in something that never waits does not.
+    pub async fn are_alive(&self, within: Duration) -> bool {
+        let runtimes = self.runtimes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let pulses = join_all(runtimes.iter().map(|runtime| runtime.spawn(async {})));
+        let felt = tokio::time::timeout(within, pulses).await;
+        !runtimes.is_empty() && felt.is_ok_and(|felt| felt.iter().all(Result::is_ok))
+    }
+
     /// The next runtime in turn; waits until there is one.
     pub async fn pick(&self) -> Handle {
         loop {
@@ -118,5 +124,40 @@ impl Workers {
         let runtimes = self.runtimes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         runtimes.get(turn.checked_rem(runtimes.len())?).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_is_stuck_is_not_alive() {
+        let workers = Arc::new(Workers::default());
+        let soon = Duration::from_secs(20);
+        assert!(!workers.are_alive(soon).await, "there is none");
+        let (registered, ready) = mpsc::channel();
+        let (release, stuck) = mpsc::channel::<()>();
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let known = workers.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                known.register();
+                registered.send(()).unwrap();
+                stuck.recv().unwrap();
+                ended.await.unwrap();
+            });
+        });
+        ready.recv().unwrap();
+        workers.register();
+        assert!(!workers.are_alive(Duration::from_millis(50)).await, "one of two is stuck");
+        release.send(()).unwrap();
+        assert!(workers.are_alive(soon).await);
+        end.send(()).unwrap();
+        thread.join().unwrap();
+        assert!(!workers.are_alive(soon).await, "one of two is gone");
     }
 }

@@ -2,9 +2,12 @@
 
 use std::sync::OnceLock;
 
+use tokio::sync::watch;
+
 use super::*;
 use crate::{
     access::{Barred, Gate, Principal},
+    link::tunnel,
     observe::audit::Audit,
 };
 
@@ -15,26 +18,42 @@ pub struct House {
     pub config: ArcSwap<HubConfig>,
     /// Who may knock, of the same generation as the configuration.
     pub gate: ArcSwap<Gate>,
-    /// The first address that is listened on, as a URL.
-    pub base: OnceLock<String>,
+    /// How it is with the way in from elsewhere.
+    pub tunnel: watch::Sender<tunnel::State>,
+    /// The addresses that are listened on, as URLs.
+    pub listeners: OnceLock<Vec<String>>,
     pub status: ArcSwap<HubStatus>,
     /// What became of the certificate's last renewal.
     pub renewal: certificate::Renewal,
+    /// What those see who watch.
+    pub board: board::Board,
     /// Calls that wait for their client's answer.
     pub parking: Arc<parking::Parking>,
     /// Cancelled when the hub begins to end: no new work, streams close.
     pub draining: CancellationToken,
+    /// Cancelled with it, or before: whoever asks is told to send nobody any more, and who comes is served still.
+    pub leaving: CancellationToken,
+    /// Who is told when the file is about to be read again, and when that is done.
+    pub herald: OnceLock<Herald>,
+    /// Who hears of clients that come and go, in an embedding program.
+    pub visits: OnceLock<visits::Visits>,
+    /// Keeps the events that clients come back for, in an embedding program.
+    pub events: OnceLock<Arc<dyn replay::EventStore>>,
 }
+
+/// Hears `true` when a reload begins, and `false` when it is over.
+pub type Herald = Box<dyn Fn(bool) + Send + Sync>;
 
 impl House {
     pub fn new(config: &Config) -> Arc<House> {
-        let now = SystemTime::now();
+        let (now, draining) = (SystemTime::now(), CancellationToken::new());
         let status = HubStatus {
             generation: 0,
             hash: String::new(),
             applied: now,
             plan: String::new(),
             rejected: None,
+            rejections: 0,
             started: now,
             panics: 0,
         };
@@ -43,18 +62,51 @@ impl House {
             table: RouteTable::default(),
             config: ArcSwap::from_pointee(config.hub.clone()),
             gate: ArcSwap::from_pointee(Gate::new(&config.hub, None)),
-            base: OnceLock::new(),
+            tunnel: watch::Sender::default(),
+            listeners: OnceLock::new(),
             status: ArcSwap::from_pointee(status),
             renewal: certificate::Renewal::default(),
+            board: board::Board::default(),
             parking: parking::Parking::new(),
-            draining: CancellationToken::new(),
+            leaving: draining.child_token(),
+            draining,
+            herald: OnceLock::new(),
+            visits: OnceLock::new(),
+            events: OnceLock::new(),
         })
+    }
+
+    /// Has the file read again, and tells whoever waits for the end of that.
+    pub async fn reload(&self, hub: &HubAddress) -> Result<Applied, ReloadError> {
+        let tell = |begins| self.herald.get().iter().for_each(|herald| herald(begins));
+        tell(true);
+        let outcome = hub.send(Reload).await.unwrap_or(Err(ReloadError::Draining));
+        tell(false);
+        outcome
     }
 
     /// Makes a session known.
     pub fn admit_session(&self, route: &Route, session: Arc<session::Session>) {
         self.engine.sessions.fetch_add(1, Ordering::Relaxed);
+        self.tell_visit(route, &session, None);
         route.audience.insert(session);
+    }
+
+    /// Tells an embedding program of a client.
+    fn tell_visit(&self, route: &Route, session: &session::Session, why: Option<&str>) {
+        if let Some(visits) = self.visits.get() {
+            visits.tell(visits::Visit::of(route, session, why.map(Into::into)));
+        }
+    }
+
+    /// Ends all sessions of a hub that has ended, where an embedding program wants to hear of it.
+    pub async fn farewell(&self) {
+        let Some(visits) = self.visits.get() else { return };
+        for route in self.table.load().by_name.values() {
+            let sessions = route.audience.all();
+            sessions.iter().for_each(|session| self.end_session(route, session, "the hub is shutting down"));
+        }
+        visits.flushed().await;
     }
 
     /// Makes known what the requests of a client without sessions share; the first one wins.
@@ -62,6 +114,7 @@ impl House {
         let (session, new) = route.audience.get_or_insert(session);
         if new {
             self.engine.sessions.fetch_add(1, Ordering::Relaxed);
+            self.tell_visit(route, &session, None);
         }
         session
     }
@@ -89,6 +142,10 @@ impl House {
         let shared = route.serving.connection.load_full();
         let apart = shared.as_ref().is_some_and(|shared| shared.keeps_apart());
         let Some(orphans) = route.audience.remove(session, why, apart) else { return };
+        self.tell_visit(route, session, Some(why));
+        if session.transport != session::Transport::Stateless {
+            route.serving.meter.session_ended(session.speaks(), session.age());
+        }
         self.engine.sessions.fetch_sub(1, Ordering::Relaxed);
         let Some(shared) = shared.filter(|_| !orphans.is_empty()) else { return };
         let whose = session.whose();
@@ -101,19 +158,27 @@ impl House {
 
     /// Where clients find us, without a slash at the end. Never what a request says of that.
     pub fn outside(&self, config: &HubConfig) -> String {
-        let bound = || self.base.get().cloned().unwrap_or_default();
+        let first = |all: &Vec<String>| all.iter().find(|base| base.starts_with("http")).cloned();
+        let bound = || self.listeners.get().and_then(first).unwrap_or_default();
         config.public_url.as_ref().map_or_else(bound, |url| url.as_str().trim_end_matches('/').to_owned())
     }
 
+    /// Where clients find us by the tunnel, while it is open.
+    pub fn by_tunnel(&self) -> Option<String> {
+        self.tunnel.borrow().lease().map(|lease| lease.base())
+    }
+
     /// The URLs of an upstream.
-    fn mounts(&self, config: &HubConfig, route: &Route) -> Vec<String> {
-        let (outside, name) = (self.outside(config), route.name.as_str());
+    pub(super) fn mounts(&self, config: &HubConfig, route: &Route) -> Vec<String> {
+        let (outsides, name) = ([Some(self.outside(config)), self.by_tunnel()], route.name.as_str());
         let is_default = self.table.load().default.as_ref() == Some(&route.name);
-        let bases = config.prefixes.iter().flat_map(|prefix| {
-            let own = is_default.then(|| format!("{outside}{prefix}"));
-            own.into_iter().chain([format!("{outside}{prefix}/{name}")])
-        });
-        bases.flat_map(|base| [format!("{base}/mcp"), format!("{base}/sse")]).collect()
+        let own = config.paths(None).filter(|_| is_default);
+        let paths: Vec<String> = own.chain(config.paths(Some(name))).collect();
+        let within = |outside: &String| -> Vec<String> {
+            let prefixes = config.prefixes.iter();
+            prefixes.flat_map(|prefix| paths.iter().map(move |path| format!("{outside}{prefix}{path}"))).collect()
+        };
+        outsides.iter().flatten().flat_map(within).collect()
     }
 
     /// Why a principal may not use an upstream, if it may not.
@@ -121,8 +186,22 @@ impl House {
         gate.bars(principal, route.name.as_str(), &route.config.allow, || self.mounts(config, route))
     }
 
+    /// What has to succeed before a configuration of the hub itself is taken over. One that was overridden by flags is
+    /// judged here again: without them it may have been harmless.
+    pub(super) fn prepare(&self, hub: &HubConfig) -> Result<Option<Arc<Audit>>, ReloadError> {
+        let bare = hub.exposed().is_some() && self.status.load().generation > 0;
+        if bare || hub.bares_all() {
+            let why = "the hub can be reached from other machines, and nobody would have to show who they are; keep \
+                       tokens in [hub.auth], or say `allow_unauthenticated = true` there";
+            self.reject(why);
+            tracing::error!("{why}");
+            return Err(ReloadError::Rejected(why.to_owned()));
+        }
+        self.audit(hub)
+    }
+
     /// The audit of a configuration: the one that is written already, or another.
-    pub(super) fn audit(&self, hub: &HubConfig) -> Result<Option<Arc<Audit>>, ReloadError> {
+    fn audit(&self, hub: &HubConfig) -> Result<Option<Arc<Audit>>, ReloadError> {
         let Some(wanted) = &hub.log.audit else { return Ok(None) };
         let there = self.engine.audit.load_full().filter(|audit| audit.config() == wanted);
         if there.is_some() {
@@ -133,7 +212,7 @@ impl House {
                 "cannot write the audit {}: {error}; correct `path`, or make its folder",
                 wanted.path.display()
             );
-            self.update_status(|status| status.rejected = Some(why.clone()));
+            self.reject(&why);
             tracing::error!("{why}");
             ReloadError::Rejected(why)
         })
@@ -161,6 +240,13 @@ impl House {
         }
     }
 
+    /// Nobody records anything any more: the last lines are written.
+    pub fn rest(&self) {
+        // When nobody holds it any more.
+        self.engine.audit.store(None);
+        self.engine.shelf.flush();
+    }
+
     /// Closes the streams of all sessions on which nothing is being answered.
     pub fn see_off(&self) {
         for route in self.table.load().by_name.values() {
@@ -168,10 +254,19 @@ impl House {
         }
     }
 
+    /// Keeps in mind why an edit was refused.
+    pub(super) fn reject(&self, why: &str) {
+        self.update_status(|status| {
+            status.rejected = Some(why.to_owned());
+            status.rejections += 1;
+        });
+    }
+
     pub(super) fn update_status(&self, change: impl Fn(&mut HubStatus)) {
         let mut status = HubStatus::clone(&self.status.load());
         change(&mut status);
         self.status.store(Arc::new(status));
+        self.engine.stirred.notify_one();
     }
 }
 
@@ -184,6 +279,8 @@ pub struct HubStatus {
     pub plan: String,
     /// The drawn error of an edit that was refused since.
     pub rejected: Option<String>,
+    /// Edits that were refused.
+    pub rejections: u64,
     pub started: SystemTime,
     /// The supervisor of an upstream ended in a panic this often.
     pub panics: u64,

@@ -1,6 +1,9 @@
 //! One process of an upstream, or one connection to it, from its start to its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio_util::task::TaskTracker;
 
@@ -8,6 +11,7 @@ use super::{
     engine::Engine,
     peer::{End, Peer},
     remote::Far,
+    routes::Serving,
 };
 use crate::{
     bridge::{
@@ -17,7 +21,11 @@ use crate::{
         older::own_params,
     },
     config::{Name, UpstreamConfig},
-    link::connection::{Attribution, CallError, Connection, ConnectionWatch},
+    link::{
+        connection::{Attribution, CallError, Connection, ConnectionWatch},
+        process::Printed,
+    },
+    observe::journal::{Journal, Kind},
 };
 
 /// How often a process that let a call time out is asked for a sign of life, and how long each time.
@@ -28,8 +36,12 @@ const PROBE_PAUSE: Duration = Duration::from_millis(500);
 const OBITUARY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Patience before each harder way of stopping a process that only had to say what it speaks.
 const PROBE_STOP_MAX: Duration = Duration::from_millis(500);
-/// Lines of stderr that accompany an error.
+/// Lines of stderr that accompany an error in the status.
 pub const STDERR_LINES: usize = 50;
+/// Lines that a caller is told, where it may see them.
+const EXPOSED_LINES: usize = 10;
+/// Characters of such a line that stand within a sentence.
+const WORDS_CHARS_MAX: usize = 300;
 
 /// A peer that was started and greeted.
 pub struct Instance {
@@ -62,10 +74,15 @@ pub struct StartSpec {
     /// Where it is somewhere else.
     pub far: Option<Arc<Far>>,
     pub engine: Arc<Engine>,
+    /// Its number.
+    pub number: u64,
+    pub serving: Arc<Serving>,
     pub attribution: Attribution,
     pub greeting: Greeting,
     /// Who hears what the process says to no call in particular.
     pub hear: Hear,
+    /// What the process prints on stderr goes there.
+    pub journal: Arc<Journal>,
     /// Told of the peer before it is greeted.
     pub spawned: Box<dyn FnOnce(Peer)>,
     /// Owns the wait for a process that did not get ready.
@@ -123,24 +140,33 @@ pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
             // One that is thrown away has nothing to finish.
             process.stop_timeout = process.stop_timeout.min(PROBE_STOP_MAX);
         }
+        let journal = spec.journal.clone();
+        process.hears = Some(Arc::new(move |pid, printed| note_down(&journal, pid, printed)));
     });
     let (peer, link) = opened.map_err(|error| StartError::of(error.public, error.full))?;
     (spec.spawned)(peer.clone());
     let mut guard = StopOnDrop { peer: Some(peer.clone()), tasks: spec.tasks.clone(), engine: spec.engine.clone() };
     let obituary = {
-        let peer = peer.clone();
-        async move { peer.ended().await.why }
+        let (peer, config, serving) = (peer.clone(), config.clone(), spec.serving.clone());
+        async move {
+            let why = peer.ended().await.why;
+            // What is configured may have changed meanwhile.
+            let open = serving.exposes_errors.load(Ordering::Relaxed);
+            let words = if open { shown(&config, &peer.stderr_tail(EXPOSED_LINES)) } else { Vec::new() };
+            words.last().map(|last| last_words(last)).map_or(why.clone(), |words| why + &words)
+        }
     };
     let name: Arc<str> = spec.name.as_str().into();
     let calls_max = spec.engine.limits.load().calls_in_flight_max;
     let hear = spec.hear.clone();
     let unsolicited = move |message| hear(message, &None);
     let connection = Connection::open(name.clone(), link, &io, calls_max, spec.attribution, unsolicited, obituary);
+    connection.record(spec.serving.recorder.probe(spec.number, peer.pid()));
     let greeted = meet(&connection, &spec.greeting, &name, config.start_timeout, peer.is_remote()).await;
     if let Err(HandshakeError::Call(CallError::Lost { .. })) = &greeted {
         let _ = tokio::time::timeout(OBITUARY_WAIT_MAX, peer.ended()).await;
     }
-    let met = greeted.map_err(|error| not_started(&error, &peer, &spec.greeting, config.expose_errors))?;
+    let met = greeted.map_err(|error| not_started(&error, &peer, &spec.greeting))?;
     guard.peer = None;
     if let Peer::Remote(remote, far) = &peer {
         far.learn(remote.transport());
@@ -172,14 +198,35 @@ pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
     Ok(Started::Ready(Arc::new(bridged), Instance { peer, watch, sign }))
 }
 
+/// What a process printed becomes lines of the upstream.
+fn note_down(journal: &Journal, pid: u32, printed: Vec<Printed>) {
+    let lines = printed.into_iter().map(|printed| match printed {
+        Printed::Line(text) => (Kind::Stderr, text),
+        Printed::Dropped(lines) => (Kind::Hub, format!("{lines} lines dropped: they came too fast")),
+    });
+    journal.extend(Some(pid), lines);
+}
+
 impl StartError {
     fn of(public: String, full: String) -> StartError {
         StartError { public, full, stderr: Vec::new(), refused: false, wrong_era: false, unauthorized: false }
     }
 }
 
+/// Lines on stderr as callers may see them.
+pub fn shown(config: &UpstreamConfig, lines: &[String]) -> Vec<String> {
+    let said: Vec<&String> = lines.iter().filter(|line| !line.trim().is_empty()).collect();
+    said[said.len().saturating_sub(EXPOSED_LINES)..].iter().map(|line| config.masked(line)).collect()
+}
+
+/// What a process said before it ended, behind how it ended.
+pub fn last_words(line: &str) -> String {
+    let words: String = line.chars().take(WORDS_CHARS_MAX).collect();
+    format!(" (its last words: {})", words.trim())
+}
+
 /// Why a peer that was started is of no use.
-fn not_started(error: &HandshakeError, peer: &Peer, greeting: &Greeting, expose_errors: bool) -> StartError {
+fn not_started(error: &HandshakeError, peer: &Peer, greeting: &Greeting) -> StartError {
     let why = match error {
         HandshakeError::Call(CallError::Lost { why, .. }) if !peer.is_remote() => {
             let end = peer.end().filter(|end| !end.clean);
@@ -203,14 +250,10 @@ fn not_started(error: &HandshakeError, peer: &Peer, greeting: &Greeting, expose_
         HandshakeError::Call(CallError::Unauthorized { visit: Some(visit), .. }) => format!("; log in at {visit}"),
         _ => String::new(),
     };
-    let shown = match expose_errors {
-        true => stderr.iter().rev().take(10).rev().map(|line| format!("\n{line}")).collect(),
-        false => String::new(),
-    };
     let refused = matches!(error, HandshakeError::Refused(_));
     let wrong_era = matches!(error, HandshakeError::NotModern | HandshakeError::NotLegacy);
     let unauthorized = matches!(error, HandshakeError::Call(CallError::Unauthorized { .. }));
-    let (public, full) = (format!("{why}{shown}"), format!("{why}{last}{visit}"));
+    let (public, full) = (why.clone(), format!("{why}{last}{visit}"));
     StartError { stderr, refused, wrong_era, unauthorized, ..StartError::of(public, full) }
 }
 
@@ -227,7 +270,7 @@ impl Instance {
                 true
             }
             () = self.unresponsive() => {
-                self.watch.close("does not respond");
+                self.watch.give_up("does not respond");
                 self.peer.kill();
                 false
             }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     bridge::{Bridged, Offer},
     config::{Isolation, Name},
+    wire::trouble::Reason,
 };
 
 /// A connection for one call (or one batch).
@@ -49,17 +50,24 @@ pub fn offer(isolation: Isolation) -> Offer {
     }
 }
 
+/// The connection for a call of this session, where there is one that nobody has to wait for: mostly there is.
+pub fn seat_at_once(route: &Route, session: &Session) -> Option<Seat> {
+    // A session keeps the process it has, also while a reload changes the upstream under it.
+    let kept = match (session.own.load_full(), route.isolation()) {
+        (None, Isolation::Shared) => route.serving.connection.load_full(),
+        (own, _) => own,
+    };
+    kept.filter(|kept| !kept.connection.is_over()).map(Seat::Kept)
+}
+
 /// Finds a connection for a call of this session; starts a process where there is none. A route that was replaced
 /// meanwhile leads on to its successor: a reload is nothing a caller should notice.
 pub async fn seat(route: &Route, session: &Arc<Session>) -> Result<Seat, Unavailable> {
-    // A session keeps the process it has, also while a reload changes the upstream under it.
-    if let Some(own) = session.own.load_full() {
-        if !own.connection.is_over() {
-            return Ok(Seat::Kept(own));
-        }
-        if route.isolation() == Isolation::Shared {
-            return move_in(route, session).await.map(Seat::Kept);
-        }
+    if let Some(seat) = seat_at_once(route, session) {
+        return Ok(seat);
+    }
+    if session.own.load().is_some() && route.isolation() == Isolation::Shared {
+        return move_in(route, session).await.map(Seat::Kept);
     }
     let mut later: Option<Arc<Route>> = None;
     loop {
@@ -160,7 +168,7 @@ async fn lease(route: &Route) -> Result<Lease, Unavailable> {
     let pool = &route.serving.pool;
     let permit = pool.permit(route.config.start_timeout).await.map_err(|also| {
         let reason = format!("all {} processes are busy (process_max){also}", route.config.process_max);
-        Unavailable::new(&route.name, &reason, Some(Duration::from_secs(1)))
+        Unavailable::new(&route.name, &reason, Some(Duration::from_secs(1))).because(Reason::Overloaded)
     })?;
     let bridged = match pool.take() {
         Some(bridged) => bridged,
@@ -269,6 +277,6 @@ impl Drop for Lease {
 /// A random number in 0..1.
 pub fn jitter() -> f64 {
     let mut bytes = [0; 4];
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    let _ = getrandom::fill(&mut bytes);
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }

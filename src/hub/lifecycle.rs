@@ -161,9 +161,9 @@ impl Lifecycle {
             Event::Unauthorized(why) => {
                 self.starting = self.starting.saturating_sub(1);
                 self.reason = Some(why);
-                let until = now + self.policy.backoff_min;
-                self.phase = Phase::Waiting { until, tell: true };
-                Some(Effect::WakeAt(until))
+                // A login revives it at once; to ask again and again is only for what nobody tells.
+                self.streak += 1;
+                self.back_off(now, true, jitter)
             }
             Event::Lost { why, counts } => {
                 self.running = self.running.saturating_sub(1);
@@ -234,6 +234,11 @@ impl Lifecycle {
             self.settle();
             return None;
         }
+        self.back_off(now, tell, jitter)
+    }
+
+    /// Waits, longer with each trouble in a row.
+    fn back_off(&mut self, now: Instant, tell: bool, jitter: f64) -> Option<Effect> {
         let exponent = self.streak.saturating_sub(if tell { 1 } else { 2 }).min(30);
         let delay = self.policy.backoff_min.saturating_mul(1 << exponent).min(self.policy.backoff_max);
         // Between 80 and 100 per cent, so that the maximum stays one.
@@ -285,6 +290,22 @@ mod tests {
         assert_eq!(life.step(Event::Wanted, now, 1.0), Some(Effect::Refuse { after: None }));
         life.step(Event::Revive, now, 1.0);
         assert_eq!(life.step(Event::Wanted, now, 1.0), Some(Effect::Spawn), "a change revives it");
+    }
+
+    #[test]
+    fn what_wants_a_login_is_asked_ever_more_seldom_and_revived_by_one() {
+        let (mut life, mut now) = (Lifecycle::new(policy()), Instant::now());
+        for expected in [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
+            assert_eq!(life.step(Event::Wanted, now, 1.0), Some(Effect::Spawn), "it never fails for good");
+            let pause = delay(life.step(Event::Unauthorized("log in".into()), now, 1.0), now);
+            assert_eq!(pause, Duration::from_millis(expected));
+            now += pause;
+            life.step(Event::Woke, now, 1.0);
+        }
+        life.step(Event::Wanted, now, 1.0);
+        life.step(Event::Unauthorized("log in".into()), now, 1.0);
+        life.step(Event::Revive, now, 1.0);
+        assert_eq!(life.step(Event::Wanted, now, 1.0), Some(Effect::Spawn));
     }
 
     #[test]

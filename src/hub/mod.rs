@@ -3,16 +3,20 @@
 //! Everything that changes who lives goes through this actor: the first start, a reload, an embedder's `Apply`.
 //! Plan, then publish: nothing visible changes until everything that can fail has succeeded.
 
+pub mod act;
 pub mod audience;
+pub mod board;
 pub mod certificate;
 pub mod change;
 pub mod crossing;
 pub mod dispatch;
 pub mod engine;
+pub mod forecast;
 pub mod house;
 pub mod instance;
 pub mod isolation;
 pub mod lifecycle;
+pub mod lists;
 pub mod marks;
 pub mod parking;
 pub mod peer;
@@ -27,6 +31,8 @@ pub mod tether;
 pub mod thrift;
 pub mod tools;
 pub mod upstream;
+pub mod view;
+pub mod visits;
 
 #[cfg(test)]
 mod tests;
@@ -51,7 +57,7 @@ pub use house::{House, HubStatus};
 
 use audience::Audience;
 use engine::Engine;
-use routes::{Route, RouteTable, Routes, Serving, State, UpstreamStatus};
+use routes::{Lasting, Route, RouteTable, Routes, Serving, State, UpstreamStatus};
 use tether::{Ended, Tether};
 use tools::Tools;
 use upstream::{Adopt, Prove, Proved, Retire, Upstream, UpstreamHandle, UpstreamSpec};
@@ -188,11 +194,11 @@ impl Hub {
         let plan = plan(&self.config, &new);
         if !plan.refused.is_empty() {
             let error = ReloadError::NeedsRestart { keys: plan.refused };
-            self.house.update_status(|status| status.rejected = Some(error.to_string()));
+            self.house.reject(&error.to_string());
             tracing::error!(%error, "the new configuration was refused");
             return Err(error);
         }
-        let audit = self.house.audit(&new.hub)?;
+        let audit = self.house.prepare(&new.hub)?;
         let mut added: Vec<Name> = Vec::new();
         for name in plan.added.iter() {
             let config = Arc::new(new.upstreams[name].clone());
@@ -239,6 +245,7 @@ impl Hub {
         let before = self.house.table.load();
         self.house.table.publish(Routes { by_name, default: self.config.hub.default.clone() });
         self.tell_of_tools(&before);
+        self.mind_logs();
     }
 
     /// Ends sessions that nobody used for too long, and forgets old streams.
@@ -300,7 +307,8 @@ impl Handler<Reload> for Hub {
             None => Err(ReloadError::NoFile),
             Some(Ok((Loaded { config, hash, warnings, text }, source))) => {
                 if !warnings.is_empty() {
-                    tracing::warn!("{}", config::report::draw(&warnings, &text, &source.path, false));
+                    let report = config::report::draw(&warnings, &text, &source.path, false);
+                    tracing::warn!(%report, "the configuration has warnings");
                 }
                 let mut config = config;
                 (source.overrides)(&mut config);
@@ -315,8 +323,8 @@ impl Handler<Reload> for Hub {
             }
             Some(Err(rejected)) => {
                 let drawn = rejected.to_string();
-                tracing::error!("the configuration was rejected; everything runs on as it was\n{drawn}");
-                this.house.update_status(|status| status.rejected = Some(drawn.clone()));
+                tracing::error!(report = %drawn, "the configuration was rejected; everything runs on as it was");
+                this.house.reject(&drawn);
                 Err(ReloadError::Rejected(drawn))
             }
         })))
@@ -336,6 +344,7 @@ impl Handler<Proved> for Hub {
             Err(why) => {
                 let reason = format!("running the previous definition; the new one did not start: {why}");
                 tracing::error!(upstream = %proved.name, "{reason}");
+                child.route.serving.journal.say(None, &reason);
                 let serving = child.route.serving.clone();
                 if let Some(next) = child.next.take() {
                     self.retire(&proved.name, next.number, next.address, Instant::now(), false, "did not start");
@@ -384,6 +393,7 @@ impl Handler<Ended> for Hub {
             return;
         }
         tracing::error!(upstream = %ended.name, "its supervisor panicked and is built anew");
+        route.serving.journal.say(None, "its supervisor panicked and is built anew");
         let (number, address, upstream) =
             self.make_actor(&ended.name, &route.config, &route.serving, &route.audience, &child.free, context);
         child.number = number;

@@ -219,7 +219,7 @@ impl Parked {
             return;
         }
         let mut secret = [0; 9];
-        let _ = aws_lc_rs::rand::fill(&mut secret);
+        let _ = getrandom::fill(&mut secret);
         let question = crate::bridge::shape::question(ask.message.method(), ask.message.params());
         self.open.push((URL_SAFE_NO_PAD.encode(secret), ask.number, question));
     }

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,6 +14,7 @@ use crate::{
     config::{Name, SandboxConfig, UpstreamConfig},
     link::{
         Link,
+        inside::{self, Inside},
         process::{self, Exit, Process, ProcessSpec},
         remote::{self, Remote},
         sandbox::Sandbox,
@@ -24,6 +26,8 @@ use crate::{
 pub enum Peer {
     Process(Process),
     Remote(Remote, Arc<Far>),
+    /// A server of the program that the hub is a part of.
+    Inside(Inside),
 }
 
 /// Why nothing could be started or reached for.
@@ -57,6 +61,15 @@ impl Peer {
             let (remote, link) = remote::open(spec, io);
             return Ok((Peer::Remote(remote, far.clone()), link));
         }
+        if let Some(make) = engine.inside.get().and_then(|all| all.get(name)) {
+            let made = catch_unwind(AssertUnwindSafe(|| make()));
+            let link = made.map_err(|_| {
+                let full = "whatever makes it in this program panicked".into();
+                NoPeer { public: "it could not be made".into(), full }
+            })?;
+            let (inside, link) = inside::open(link, io);
+            return Ok((Peer::Inside(inside), link));
+        }
         let executable = engine.executable.get().map(PathBuf::as_path);
         let mut spec = process_spec(name, config, executable, message_bytes_max);
         shape(&mut spec);
@@ -70,6 +83,7 @@ impl Peer {
         match self {
             Peer::Process(process) => process.stop(),
             Peer::Remote(remote, _) => remote.stop(),
+            Peer::Inside(inside) => inside.stop(),
         }
     }
 
@@ -77,6 +91,7 @@ impl Peer {
         match self {
             Peer::Process(process) => process.kill(),
             Peer::Remote(remote, _) => remote.stop(),
+            Peer::Inside(inside) => inside.stop(),
         }
     }
 
@@ -85,6 +100,7 @@ impl Peer {
         match self {
             Peer::Process(process) => End::of(process.exited().await),
             Peer::Remote(remote, _) => End { why: remote.ended().await, clean: true },
+            Peer::Inside(inside) => End { why: inside.ended().await, clean: true },
         }
     }
 
@@ -92,27 +108,27 @@ impl Peer {
     pub fn end(&self) -> Option<End> {
         match self {
             Peer::Process(process) => process.exit().map(End::of),
-            Peer::Remote(..) => None,
+            Peer::Remote(..) | Peer::Inside(_) => None,
         }
     }
 
     pub fn pid(&self) -> Option<u32> {
         match self {
             Peer::Process(process) => Some(process.pid()),
-            Peer::Remote(..) => None,
+            Peer::Remote(..) | Peer::Inside(_) => None,
         }
     }
 
     pub fn stderr_tail(&self, lines: usize) -> Vec<String> {
         match self {
             Peer::Process(process) => process.stderr_tail(lines),
-            Peer::Remote(..) => Vec::new(),
+            Peer::Remote(..) | Peer::Inside(_) => Vec::new(),
         }
     }
 
     pub fn remote(&self) -> Option<&Remote> {
         match self {
-            Peer::Process(_) => None,
+            Peer::Process(_) | Peer::Inside(_) => None,
             Peer::Remote(remote, _) => Some(remote),
         }
     }
@@ -153,6 +169,7 @@ pub fn process_spec(
         message_bytes_max,
         strict_stdout: config.strict_stdout,
         sandbox: sandbox(&config.sandbox),
+        hears: None,
     }
 }
 

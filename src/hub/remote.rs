@@ -54,6 +54,7 @@ impl Far {
             credentials: self.credentials.clone(),
             message_bytes_max,
             expose_errors,
+            secrets: self.config.secrets(),
         })
     }
 
@@ -90,7 +91,8 @@ impl Far {
     }
 }
 
-fn http_spec(config: &RemoteConfig) -> HttpSpec {
+/// Trust, certificates and the proxy of a remote server.
+pub fn http_spec(config: &RemoteConfig) -> HttpSpec {
     HttpSpec {
         ca: config.tls.ca.clone(),
         identity: config.tls.identity.clone(),

@@ -5,6 +5,10 @@
 //! what a server says unasked waits instead of vanishing (P18). An event's id names its stream and its place,
 //! so a replay cannot cross streams (P20). Kept events are bounded in count and bytes; the oldest go first.
 
+mod store;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
@@ -15,6 +19,8 @@ use std::{
 };
 
 use bytes::Bytes;
+use store::Store;
+pub use store::{EventStore, Kept};
 use tokio::sync::mpsc;
 
 /// The stream that GET reads.
@@ -116,13 +122,41 @@ pub enum NoStream {
     Unknown,
 }
 
+/// The streams of a session by their numbers. Most have no other than that of GET, and a map of one is large.
+#[derive(Debug)]
+struct All {
+    standalone: Stream,
+    posts: BTreeMap<u64, Stream>,
+}
+
+impl All {
+    fn get(&self, id: u64) -> Option<&Stream> {
+        if id == STANDALONE { Some(&self.standalone) } else { self.posts.get(&id) }
+    }
+
+    fn get_mut(&mut self, id: u64) -> Option<&mut Stream> {
+        if id == STANDALONE { Some(&mut self.standalone) } else { self.posts.get_mut(&id) }
+    }
+
+    fn each_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        std::iter::once(&mut self.standalone).chain(self.posts.values_mut())
+    }
+
+    /// Those of which no more will come.
+    fn finished(&self) -> impl Iterator<Item = (u64, &Stream)> {
+        self.posts.iter().filter(|(_, stream)| stream.finished.is_some()).map(|(id, stream)| (*id, stream))
+    }
+}
+
 /// All streams of a session.
 #[derive(Debug)]
 pub struct Streams {
-    streams: BTreeMap<u64, Stream>,
+    streams: All,
     last: u64,
     bytes: usize,
     limits: ReplayLimits,
+    /// Where the events are kept, if not here.
+    store: Option<Store>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -149,15 +183,20 @@ struct Stream {
 
 impl Streams {
     pub fn new(limits: ReplayLimits) -> Streams {
-        let streams = BTreeMap::from([(STANDALONE, Stream { next: 1, ..Stream::default() })]);
-        Streams { streams, last: STANDALONE, bytes: 0, limits }
+        let streams = All { standalone: Stream { next: 1, ..Stream::default() }, posts: BTreeMap::new() };
+        Streams { streams, last: STANDALONE, bytes: 0, limits, store: None }
+    }
+
+    /// Has the events of a session kept elsewhere; what was not handed to anybody stays.
+    pub fn keep_in(&mut self, events: Arc<dyn EventStore>, session: u64) {
+        self.store = self.limits.resumable.then_some(Store { events, session });
     }
 
     /// Opens the stream of a POST; its reader is attached from the start.
     pub fn open(&mut self, prime: bool) -> (u64, Reader) {
         self.last += 1;
         let (live, reader) = Live::open(0);
-        self.streams.insert(self.last, Stream { next: 1, live: Some(live), ..Stream::default() });
+        self.streams.posts.insert(self.last, Stream { next: 1, live: Some(live), ..Stream::default() });
         if prime {
             self.push(self.last, Bytes::new());
         }
@@ -166,7 +205,7 @@ impl Streams {
 
     /// Adds what a reader may miss: it is dropped where the reader is slow, so that the rest still finds room.
     pub fn offer(&mut self, id: u64, data: Bytes) {
-        let live = self.streams.get(&id).and_then(|stream| stream.live.as_ref());
+        let live = self.streams.get(id).and_then(|stream| stream.live.as_ref());
         if !live.is_some_and(Live::is_crowded) {
             self.push(id, data);
         }
@@ -175,7 +214,7 @@ impl Streams {
     /// Adds an event to a stream. A reader that does not keep up is cut off, and may resume.
     pub fn push(&mut self, id: u64, data: Bytes) {
         let limits = self.limits;
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(id) else { return };
         let place = stream.next;
         stream.next += 1;
         let event_id = limits.resumable.then_some(EventId { stream: id, place });
@@ -187,7 +226,10 @@ impl Streams {
             true => stream.handed = place,
             false => stream.live = None,
         }
-        if limits.resumable || !handed {
+        if let Some(store) = &self.store {
+            store.keep(id, place, &data);
+        }
+        if (limits.resumable && self.store.is_none()) || !handed {
             self.bytes += data.len();
             stream.kept.push_back((place, data));
             if stream.kept.len() > limits.events_max {
@@ -199,14 +241,13 @@ impl Streams {
 
     /// No more events will come; readers end after the last one.
     pub fn finish(&mut self, id: u64) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(id) else { return };
         stream.live = None;
         stream.finished = Some(Instant::now());
         if !self.limits.resumable {
             self.remove(id);
         }
-        let finished = self.streams.iter().filter(|(_, stream)| stream.finished.is_some()).map(|(id, _)| *id);
-        let finished: Vec<u64> = finished.collect();
+        let finished: Vec<u64> = self.streams.finished().map(|(id, _)| id).collect();
         for id in finished.iter().take(finished.len().saturating_sub(FINISHED_MAX)) {
             self.remove(*id);
         }
@@ -214,7 +255,7 @@ impl Streams {
 
     /// Reads what is on stream 0 and was not read yet, and what will come.
     pub fn attach(&mut self, prime: bool) -> Result<Reader, NoStream> {
-        let stream = self.streams.get(&STANDALONE).ok_or(NoStream::Unknown)?;
+        let stream = &self.streams.standalone;
         if stream.is_read() {
             return Err(NoStream::Taken);
         }
@@ -229,10 +270,14 @@ impl Streams {
 
     /// Reads a stream again from behind an event. The client's own earlier reader, if any, ends.
     pub fn resume(&mut self, after: EventId) -> Result<Reader, NoStream> {
-        let stream = self.streams.get(&after.stream).ok_or(NoStream::Unknown)?;
+        let stream = self.streams.get(after.stream).ok_or(NoStream::Unknown)?;
         // Place 0 was never sent; what is ahead of us was forged.
         if after.place == 0 || after.place >= stream.next || !self.limits.resumable {
             return Err(NoStream::Unknown);
+        }
+        if let Some(store) = &self.store {
+            let events = store.behind(after.stream, after.place, stream.next).ok_or(NoStream::Unknown)?;
+            return Ok(self.play(after.stream, events));
         }
         let oldest = stream.kept.front().map_or(stream.next, |(place, _)| *place);
         if after.place + 1 < oldest {
@@ -242,15 +287,20 @@ impl Streams {
     }
 
     fn replay(&mut self, id: u64, after: u64) -> Reader {
+        let kept = self.streams.get(id).into_iter().flat_map(|stream| &stream.kept);
+        let events = kept.filter(|(place, _)| *place > after).cloned().collect();
+        self.play(id, events)
+    }
+
+    fn play(&mut self, id: u64, events: Vec<(u64, Bytes)>) -> Reader {
         let resumable = self.limits.resumable;
-        let Some(stream) = self.streams.get_mut(&id) else { return Live::open(0).1 };
-        let (live, reader) = Live::open(stream.kept.len());
-        for (place, data) in stream.kept.iter().filter(|(place, _)| *place > after) {
-            let event_id = resumable.then_some(EventId { stream: id, place: *place });
-            live.send(Sent { id: event_id, data: data.clone() });
-            stream.handed = stream.handed.max(*place);
+        let (live, reader) = Live::open(events.len());
+        let Some(stream) = self.streams.get_mut(id) else { return reader };
+        for (place, data) in events {
+            live.send(Sent { id: resumable.then_some(EventId { stream: id, place }), data });
+            stream.handed = stream.handed.max(place);
         }
-        if !resumable {
+        if !resumable || self.store.is_some() {
             while !stream.kept.is_empty() {
                 stream.forget_oldest(&mut self.bytes);
             }
@@ -263,54 +313,55 @@ impl Streams {
 
     /// Ends the reader of one stream.
     pub fn detach(&mut self, id: u64) {
-        if let Some(stream) = self.streams.get_mut(&id) {
+        if let Some(stream) = self.streams.get_mut(id) {
             stream.live = None;
         }
     }
 
     /// Ends all readers; events that come later wait.
     pub fn detach_all(&mut self) {
-        self.streams.values_mut().for_each(|stream| stream.live = None);
+        self.streams.each_mut().for_each(|stream| stream.live = None);
     }
 
     /// Forgets finished streams that grew old.
     pub fn sweep(&mut self) {
         let old = |stream: &Stream| stream.finished.is_some_and(|at| at.elapsed() > FINISHED_AGE_MAX);
-        let old: Vec<u64> = self.streams.iter().filter(|(_, stream)| old(stream)).map(|(id, _)| *id).collect();
+        let old: Vec<u64> = self.streams.finished().filter(|(_, stream)| old(stream)).map(|(id, _)| id).collect();
         old.into_iter().for_each(|id| self.remove(id));
     }
 
     /// Does anybody read any of them?
     pub fn is_read(&self) -> bool {
-        self.streams.values().any(Stream::is_read)
+        self.streams.standalone.is_read() || self.streams.posts.values().any(Stream::is_read)
     }
 
     /// Were events of this stream dropped that nobody had read?
     pub fn lost(&self, id: u64) -> bool {
-        self.streams.get(&id).is_some_and(|stream| stream.lost)
+        self.streams.get(id).is_some_and(|stream| stream.lost)
     }
 
     fn remove(&mut self, id: u64) {
-        if let Some(stream) = self.streams.remove(&id) {
+        if let Some(stream) = self.streams.posts.remove(&id) {
             self.bytes -= stream.kept.iter().map(|(_, data)| data.len()).sum::<usize>();
+            self.store.iter().for_each(|store| store.forget(Some(id)));
         }
     }
 
     /// Keeps the session under its share of bytes: finished streams go first, then the oldest events.
     fn shrink(&mut self, current: u64) {
         while self.bytes > self.limits.bytes_max {
-            let finished = self.streams.iter().find(|(_, stream)| stream.finished.is_some()).map(|(id, _)| *id);
+            let finished = self.streams.finished().next().map(|(id, _)| id);
             if let Some(id) = finished {
                 self.remove(id);
                 continue;
             }
-            let fullest = self.streams.values_mut().filter(|stream| stream.kept.len() > 1);
+            let fullest = self.streams.each_mut().filter(|stream| stream.kept.len() > 1);
             let largest = fullest.max_by_key(|stream| stream.kept.iter().map(|(_, data)| data.len()).sum::<usize>());
             match largest {
                 Some(stream) => stream.forget_oldest(&mut self.bytes),
                 // A single event larger than the share: it was handed on if anybody read.
                 None => {
-                    if let Some(stream) = self.streams.get_mut(&current) {
+                    if let Some(stream) = self.streams.get_mut(current) {
                         stream.forget_oldest(&mut self.bytes);
                     }
                     return;
@@ -330,120 +381,5 @@ impl Stream {
             *bytes -= data.len();
             self.lost |= place > self.handed;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    fn streams(events_max: usize, bytes_max: usize) -> Streams {
-        Streams::new(ReplayLimits { events_max, bytes_max, resumable: true })
-    }
-
-    fn read(reader: &mut Reader) -> Vec<String> {
-        let mut all = Vec::new();
-        while let Some(Some(sent)) = reader.recv().now_or_never() {
-            all.push(format!("{}:{}", sent.id.unwrap(), String::from_utf8_lossy(&sent.data)));
-        }
-        all
-    }
-
-    #[test]
-    fn p18_what_is_said_unasked_waits_for_a_reader_and_is_read_once() {
-        let mut all = streams(10, 1000);
-        all.push(STANDALONE, "a".into());
-        all.push(STANDALONE, "b".into());
-        let mut reader = all.attach(false).unwrap();
-        all.push(STANDALONE, "c".into());
-        assert_eq!(read(&mut reader), ["0-1:a", "0-2:b", "0-3:c"]);
-        assert_eq!(all.attach(false).unwrap_err(), NoStream::Taken, "F53: the first reader is never displaced");
-        drop(reader);
-        all.push(STANDALONE, "d".into());
-        assert_eq!(read(&mut all.attach(false).unwrap()), ["0-4:d"]);
-    }
-
-    #[test]
-    fn p19_p20_a_stream_is_resumed_behind_an_event_and_never_crosses_into_another() {
-        let mut all = streams(10, 1000);
-        let (one, mut reader) = all.open(true);
-        let (two, other) = all.open(false);
-        all.push(one, "a".into());
-        assert_eq!(read(&mut reader), ["1-1:", "1-2:a"]);
-        drop((reader, other));
-        all.push(one, "b".into());
-        all.push(two, "x".into());
-        all.finish(one);
-        assert_eq!(read(&mut all.resume(EventId { stream: one, place: 1 }).unwrap()), ["1-2:a", "1-3:b"]);
-        assert_eq!(read(&mut all.resume(EventId { stream: one, place: 3 }).unwrap()), [""; 0]);
-    }
-
-    #[test]
-    fn f80_forged_event_ids_find_nothing() {
-        let mut all = streams(10, 1000);
-        all.push(STANDALONE, "a".into());
-        for (stream, place) in [(0, 0), (0, 2), (1, 1), (9, 9), (u64::MAX, u64::MAX)] {
-            assert_eq!(all.resume(EventId { stream, place }).unwrap_err(), NoStream::Unknown);
-        }
-        for text in ["", "-", "1", "1-", "-1", "a-b", "1-1-1", "+1-1", "99999999999999999999-1", " 1-1"] {
-            assert_eq!(EventId::read(text), None, "{text}");
-        }
-        assert_eq!(EventId::read("3-4"), Some(EventId { stream: 3, place: 4 }));
-    }
-
-    #[test]
-    fn f81_the_window_is_bounded_in_count_and_bytes() {
-        let mut all = streams(3, 10);
-        for n in 0..1000 {
-            all.push(STANDALONE, format!("{n}").into());
-        }
-        assert_eq!(all.streams[&STANDALONE].kept.len(), 3);
-        assert!(all.lost(STANDALONE));
-        all.push(STANDALONE, "123456789".into());
-        assert!(all.bytes <= 10);
-        all.push(STANDALONE, "0123456789abcdef".into());
-        assert!(all.bytes <= 10);
-        assert_eq!(all.resume(EventId { stream: 0, place: 5 }).unwrap_err(), NoStream::Unknown);
-        for _ in 0..200 {
-            let (id, _reader) = all.open(true);
-            all.push(id, "x".into());
-            all.finish(id);
-        }
-        assert!(all.streams.len() <= FINISHED_MAX + 1);
-    }
-
-    #[test]
-    fn a_reader_that_does_not_keep_up_is_cut_off_and_may_resume() {
-        let mut all = streams(1000, 100_000);
-        let (id, mut reader) = all.open(false);
-        for n in 0..LIVE_MAX + 10 {
-            all.push(id, format!("{n}").into());
-        }
-        let seen = read(&mut reader);
-        assert_eq!(seen.len(), LIVE_MAX);
-        assert_eq!(reader.recv().now_or_never(), Some(None), "its end");
-        let rest = read(&mut all.resume(EventId { stream: id, place: LIVE_MAX as u64 }).unwrap());
-        assert_eq!(rest.len(), 10);
-    }
-    #[test]
-    fn f33_a_slow_reader_misses_what_it_may_before_it_is_cut_off() {
-        let mut all = streams(1000, 1 << 30);
-        let (id, mut reader) = all.open(false);
-        for n in 0..10_000 {
-            all.offer(id, format!("note {n}").into());
-        }
-        all.push(id, "answer".into());
-        let seen = read(&mut reader);
-        assert!(seen.len() <= LIVE_MAX && seen.last().unwrap().ends_with(":answer"));
-        // Large events count by their bytes.
-        let large = Bytes::from(vec![b'x'; LIVE_BYTES_MAX / 2]);
-        (0..3).for_each(|_| all.push(id, large.clone()));
-        assert_eq!(read(&mut reader).len(), 2);
-        assert_eq!(reader.recv().now_or_never(), Some(None), "cut off");
-        let (id, mut reader) = all.open(false);
-        all.push(id, Bytes::from(vec![b'x'; LIVE_BYTES_MAX * 2]));
-        assert_eq!(read(&mut reader).len(), 1, "one event may have any size");
     }
 }

@@ -16,12 +16,13 @@ use crate::{
         input::{self, QUESTIONS_MAX, Question, Required},
     },
     link::{
-        connection::{Ask, Event},
+        connection::{Ask, queue},
         pending::Answer,
     },
     wire::{
         Id, Message,
         message::{self, INTERNAL_ERROR},
+        trouble::{Reason, Retry, Trouble},
     },
 };
 
@@ -48,14 +49,14 @@ struct Round {
     /// When to send it again, where there was no question.
     due: Option<Instant>,
     /// Where the events of the call go; kept only while it waits, because its end is how a call is seen to end.
-    to: Option<mpsc::Sender<Event>>,
+    to: Option<queue::Sender>,
     waiting: Option<Waiting>,
 }
 
 /// What is to be done next.
 pub enum Step {
     /// Send the call again.
-    Retry { id: Id, answers: Vec<(String, String)>, state: Option<String>, to: mpsc::Sender<Event> },
+    Retry { id: Id, answers: Vec<(String, String)>, state: Option<String>, to: queue::Sender },
     /// It cannot go on; the JSON-RPC error of the client, where that is why.
     Stop { id: Id, why: String, error: Option<String>, unanswered: Vec<u64> },
     /// The client wants it no more.
@@ -74,7 +75,7 @@ impl Rounds {
         id: &Id,
         required: Required,
         bridged: &Bridged,
-        to: mpsc::Sender<Event>,
+        to: queue::Sender,
         waiting: Waiting,
     ) -> Result<Vec<Ask>, String> {
         let at = self.rounds.iter().position(|round| round.id == *id).unwrap_or_else(|| {
@@ -217,6 +218,6 @@ pub fn stopped(id: &Id, method: &str, why: &str, error: Option<&str>) -> bytes::
     }
     match error {
         Some(error) => message::failure(id, error),
-        None => message::error_response(Some(id), INTERNAL_ERROR, why, None),
+        None => Trouble::new(INTERNAL_ERROR, Reason::Failed, Retry::No, why).response(Some(id)),
     }
 }

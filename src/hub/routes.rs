@@ -5,9 +5,10 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -15,12 +16,15 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::{
-    audience::Audience, engine::Engine, isolation::Pool, marks::Marks, tasks::TaskOwners, tools::Tools,
-    upstream::UpstreamHandle,
+    audience::Audience, engine::Engine, isolation::Pool, marks::Marks, session::Session, tasks::TaskOwners,
+    tools::Tools, upstream::UpstreamHandle,
 };
 use crate::{
-    bridge::{Bridged, Profile},
+    bridge::{Bridged, Profile, feed::KINDS},
     config::{Isolation, Name, UpstreamConfig},
+    link::tap::Recorder,
+    observe::{journal::Journal, meter::Meter},
+    wire::message,
 };
 
 /// What a request may see of an upstream.
@@ -52,10 +56,43 @@ impl Route {
     }
 }
 
+/// Lists of an upstream that may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    Tools,
+    Prompts,
+    Resources,
+}
+
+impl Route {
+    /// Tells clients to list again, on the word of an embedding program. Only those that the upstream promised to
+    /// tell. Answers how many that are.
+    pub fn announce(&self, list: List) -> usize {
+        let (_, path, method) = KINDS[list as usize];
+        let promised = self.serving.profile.load_full().filter(|_| self.isolation() != Isolation::Call);
+        let notice = message::one(message::notification(method, None));
+        let (Some(notice), true) = (notice, promised.is_some_and(|promised| promised.can(&path))) else { return 0 };
+        let hearing = self.audience.all().into_iter().filter(|session| session.hears_of(method));
+        hearing.map(|session| session.say_coalesced(&notice)).count()
+    }
+
+    /// Tells those who subscribed to a resource, or to what it is a part of, that it has changed. Answers how many that are.
+    pub fn announce_update(&self, uri: &str) -> usize {
+        let params = serde_json::json!({ "uri": uri }).to_string();
+        let notice = message::one(message::notification("notifications/resources/updated", Some(&params)));
+        let Some(notice) = notice else { return 0 };
+        let subscribers = self.audience.subscribers(uri);
+        let concerned = |session: &Arc<Session>| subscribers.contains(&session.key) || session.wants(uri);
+        self.audience.all().into_iter().filter(concerned).map(|session| session.say_message(&notice)).count()
+    }
+}
+
 /// What an Upstream puts at its callers' disposal.
 pub struct Serving {
     /// It is a newer server: nothing of it depends on who asks, and one process serves all.
     pub modern: AtomicBool,
+    /// May callers be told what it says on stderr?
+    pub exposes_errors: AtomicBool,
     /// Isolation `shared`: the connection.
     pub connection: ArcSwapOption<Bridged>,
     /// Isolation `call`: the connections to lease.
@@ -67,42 +104,64 @@ pub struct Serving {
     pub notice: ArcSwapOption<String>,
     /// What has to be known of its tools beforehand.
     pub marks: ArcSwapOption<Marks>,
-    /// What callers see and call of its tools. The next definition goes on with it.
-    pub tools: Arc<Tools>,
+    pub lasting: Lasting,
     /// What serves in its place since it was replaced: for callers that still hold the old route.
     pub successor: ArcSwapOption<Route>,
     /// Whose task each is (2026-07-28, extension tasks).
     pub tasks: TaskOwners,
     pub engine: Arc<Engine>,
-    pub calls: AtomicU64,
-    pub errors: AtomicU64,
+}
+
+/// What the next definition of an upstream goes on with.
+#[derive(Clone)]
+pub struct Lasting {
+    /// What callers see and call of its tools.
+    pub tools: Arc<Tools>,
+    pub meter: Arc<Meter>,
+    /// What passes between it and us, for those who watch.
+    pub recorder: Arc<Recorder>,
+    /// Its last lines.
+    pub journal: Arc<Journal>,
+    /// The operator has stopped it.
+    pub stopped: Arc<AtomicBool>,
+}
+
+impl Lasting {
+    pub fn new(tools: Arc<Tools>) -> Lasting {
+        Lasting {
+            tools,
+            meter: Arc::default(),
+            recorder: Arc::default(),
+            journal: Arc::default(),
+            stopped: Arc::default(),
+        }
+    }
+}
+
+impl Deref for Serving {
+    type Target = Lasting;
+
+    fn deref(&self) -> &Lasting {
+        &self.lasting
+    }
 }
 
 impl Serving {
-    pub fn new(process_max: usize, engine: Arc<Engine>, tools: Arc<Tools>) -> Arc<Serving> {
+    pub fn new(process_max: usize, engine: Arc<Engine>, lasting: Lasting) -> Arc<Serving> {
         Arc::new(Serving {
             modern: AtomicBool::new(false),
+            exposes_errors: AtomicBool::new(false),
             connection: ArcSwapOption::empty(),
             pool: Pool::new(process_max, engine.clone()),
             profile: ArcSwapOption::empty(),
             status: ArcSwap::default(),
             notice: ArcSwapOption::empty(),
             marks: ArcSwapOption::empty(),
-            tools,
+            lasting,
             successor: ArcSwapOption::empty(),
             tasks: TaskOwners::default(),
             engine,
-            calls: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
         })
-    }
-
-    pub fn count_call(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn count_error(&self) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -119,6 +178,14 @@ pub struct UpstreamStatus {
     pub stderr: Vec<String>,
 }
 
+impl UpstreamStatus {
+    /// Is there nothing to tell, but that time has passed?
+    pub fn is_like(&self, other: &UpstreamStatus) -> bool {
+        let seen = |status: &UpstreamStatus| (status.state, status.restarts, status.since);
+        seen(self) == seen(other) && self.reason == other.reason && self.pids == other.pids
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
     #[default]
@@ -133,6 +200,17 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [State; 8] = [
+        State::Idle,
+        State::Starting,
+        State::Ready,
+        State::Waiting,
+        State::Failed,
+        State::NeedsAuth,
+        State::Disabled,
+        State::Retiring,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             State::Idle => "idle",

@@ -32,7 +32,7 @@ use crate::{
     access::{Permit, Principal},
     bridge::{Abilities, Bridged, Profile, feed::Whose, handshake::Hello, older::Introduction},
     link::connection::Caller,
-    wire::{Id, Message, Revision},
+    wire::{Id, Message, Revision, revision::MODERN},
 };
 
 /// Repeated `list_changed` notifications of one kind within this time become one (F29).
@@ -124,7 +124,7 @@ pub struct Waiting {
 impl Session {
     pub fn new(transport: Transport, owner: Principal, events_max: usize, bytes_max: usize) -> Option<Arc<Session>> {
         let mut secret = [0; 16];
-        aws_lc_rs::rand::fill(&mut secret).ok()?;
+        getrandom::fill(&mut secret).ok()?;
         Some(Session::named(URL_SAFE_NO_PAD.encode(secret), transport, owner, events_max, bytes_max))
     }
 
@@ -194,6 +194,19 @@ impl Session {
     /// In whose name a newer server is asked on behalf of this client.
     pub fn whose(&self) -> Whose {
         self.greeting.get().map(|greeting| greeting.introduction.clone())
+    }
+
+    /// The revision that its client speaks, as text.
+    pub fn speaks(&self) -> &'static str {
+        match self.transport {
+            Transport::Stateless => MODERN,
+            _ => self.revision().as_str(),
+        }
+    }
+
+    /// How long ago it was opened.
+    pub fn age(&self) -> Duration {
+        self.born.elapsed()
     }
 
     pub fn revision(&self) -> Revision {

@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use super::{
     audience::{Wish, level_of, uri_of},
-    dispatch::unavailable_response,
     isolation::seat,
     routes::Route,
     session::{Session, Transport},
@@ -28,7 +27,8 @@ use crate::{
 /// Longest wait for an upstream to settle a wish of a client.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
 
-/// A request that the hub answers itself.
+/// A request that the hub answers itself. Each request comes by here: what few need is boxed, so that its future is
+/// small.
 pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -> Option<Event> {
     let id = message.id()?;
     let done = || Event::Response(message::response(id, "{}"));
@@ -37,7 +37,7 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
     let unknown = || session.greeting().is_some() && !alive && route.serving.profile.load().is_none();
     if is_wish(message.method()) && unknown() {
         // How it serves is known once it runs; what is wrong with it, too.
-        let _ = seat(route, session).await;
+        let _ = Box::pin(seat(route, session)).await;
     }
     let keeps_own = alive || route.isolation() == Isolation::Session;
     match message.method() {
@@ -75,10 +75,10 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
                 return None;
             }
             let before = route.audience.level();
-            let shared = match able(route, session, &["logging"]).await {
+            let shared = match Box::pin(able(route, session, &["logging"])).await {
                 Ok(Some(shared)) => shared,
                 Ok(None) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no logging")),
-                Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
+                Err(unavailable) => return Some(Event::Response(unavailable.trouble().response(Some(id)))),
             };
             session.set_level(level);
             if shared.profile.is_modern() {
@@ -88,7 +88,7 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
             match route.audience.level() {
                 Some(now) if before != Some(now) => {
                     let params = format!(r#"{{"level":"{}"}}"#, now.as_str());
-                    Some(relay(&shared, id, "logging/setLevel", &params).await)
+                    Some(Box::pin(relay(&shared, id, "logging/setLevel", &params)).await)
                 }
                 _ => Some(done()),
             }
@@ -106,17 +106,17 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
                 session.subscribe(&uri, on);
                 return None;
             }
-            let shared = match able(route, session, &["resources", "subscribe"]).await {
+            let shared = match Box::pin(able(route, session, &["resources", "subscribe"])).await {
                 Ok(Some(shared)) => shared,
                 Ok(None) => return Some(error(METHOD_NOT_FOUND, "this upstream offers no subscriptions")),
-                Err(unavailable) => return Some(Event::Response(unavailable_response(id, &unavailable))),
+                Err(unavailable) => return Some(Event::Response(unavailable.trouble().response(Some(id)))),
             };
             let apart = shared.keeps_apart();
             if route.audience.subscribe(session, &uri, on, apart) == Wish::Settled {
                 return Some(done());
             }
             if shared.profile.is_modern() {
-                let taken = shared.subscribe(&session.whose(), &uri, on).await || !on;
+                let taken = Box::pin(shared.subscribe(&session.whose(), &uri, on)).await || !on;
                 if !taken {
                     route.audience.subscribe(session, &uri, false, apart);
                 }
@@ -124,7 +124,7 @@ pub async fn settle(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
                 return Some(if taken { done() } else { refused() });
             }
             let params = serde_json::json!({ "uri": uri }).to_string();
-            let answer = relay(&shared, id, method, &params).await;
+            let answer = Box::pin(relay(&shared, id, method, &params)).await;
             let refused = |bytes: &Bytes| memchr::memmem::find(bytes, b"\"error\"").is_some();
             if on && matches!(&answer, Event::Response(bytes) if refused(bytes)) {
                 route.audience.subscribe(session, &uri, false, apart);
@@ -170,7 +170,7 @@ pub async fn notify(route: &Arc<Route>, session: &Arc<Session>, message: &Messag
     }
     let member = |name| {
         let [value] = message.param([name]).ok()?;
-        Id::read(value?.get())
+        Id::read(value?)
     };
     match message.method() {
         // Ours was sent with the handshake.

@@ -27,7 +27,7 @@ use self::{
     pins::{Accepted, PinFile},
 };
 use crate::{
-    bridge::Bridged,
+    bridge::{Bridged, next_cursor},
     config::{self, Name, UpstreamConfig},
     wire::{Message, object::Object},
 };
@@ -160,7 +160,7 @@ impl Tools {
     /// A page of the list has passed on its way to a client.
     pub fn passed(&self, session: u64, request: &Message, result: &Object<'_>) {
         let cursor = match request.param(["cursor"]) {
-            Ok([cursor]) => cursor.filter(|cursor| cursor.get() != "null").map(|cursor| cursor.get().to_owned()),
+            Ok([cursor]) => cursor.filter(|cursor| *cursor != "null").map(str::to_owned),
             Err(_) => return,
         };
         let Some(tools) = result.get("tools") else { return };
@@ -387,20 +387,14 @@ impl Pages {
 
 /// The whole list of a connection; none where a page cannot be had.
 async fn pages(bridged: &Bridged) -> Option<Pages> {
-    let (mut pages, mut cursor) = (Vec::new(), None);
+    let (mut pages, mut cursor) = (Vec::new(), None::<String>);
     for _ in 0..PAGES_MAX {
-        let params = cursor.map(|cursor: String| format!(r#"{{"cursor":{cursor}}}"#));
-        let answer = bridged.request("tools/list", params.as_deref(), PAGE_WAIT_MAX).await.ok()?;
-        cursor = next_cursor(&Object::read(answer.result()?)?);
+        let (answer, next) = bridged.page("tools/list", cursor.as_deref(), PAGE_WAIT_MAX).await?;
         pages.push(answer);
+        cursor = next;
         if cursor.is_none() {
             return Some(Pages { pages, whole: true });
         }
     }
     Some(Pages { pages, whole: false })
-}
-
-/// Where the next page begins, as JSON.
-fn next_cursor(result: &Object<'_>) -> Option<String> {
-    result.get("nextCursor").map(|next| next.get()).filter(|next| *next != "null").map(str::to_owned)
 }

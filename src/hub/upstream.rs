@@ -3,6 +3,7 @@
 //! A thin shell round [`lifecycle`](super::lifecycle): messages become events, effects become tasks. It decides
 //! whether there is a connection and never sees what passes through it.
 
+mod act;
 mod handle;
 mod instances;
 mod look;
@@ -10,20 +11,22 @@ mod look;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Weak, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use act::{Halt, Launch};
 use handle::{Connect, Outcome};
 pub use handle::{Unavailable, UpstreamHandle};
 
 use super::{
+    act::Done,
     audience::{Audience, Level},
     engine::Engine,
-    instance::{self, STDERR_LINES, StartError, StartSpec, Started},
+    instance::{self, STDERR_LINES, StartError, StartSpec, Started, last_words, shown},
     isolation::jitter,
     lifecycle::{Effect, Event, Lifecycle, Phase},
     peer::Peer,
@@ -40,7 +43,7 @@ use crate::{
     },
     config::{Era, Isolation, Name, Start, Transport, UpstreamConfig},
     link::connection::{Attribution, ConnectionWatch},
-    wire::Message as WireMessage,
+    wire::{Message as WireMessage, trouble::Reason},
 };
 
 /// How often idleness and retirement are looked at.
@@ -95,6 +98,7 @@ enum Told {
         number: u64,
         bridged: Arc<Bridged>,
         watch: ConnectionWatch,
+        took: Duration,
     },
     /// It was asked what it speaks, and is to be started again.
     Settled {
@@ -148,7 +152,10 @@ pub struct Upstream {
     /// A newer server's process was lost: what it would have told meanwhile nobody has heard.
     unheard: bool,
     retiring: Option<Retire>,
-    since: SystemTime,
+    /// The operator wants it stopped, until nothing of it is left.
+    halting: Option<Halt>,
+    /// The operator wants to hear how the start ends.
+    launches: Vec<oneshot::Sender<Done>>,
     stderr: Vec<String>,
     /// What callers are told of the last trouble.
     public: Option<String>,
@@ -176,6 +183,12 @@ struct Running {
     ready: Option<ConnectionWatch>,
 }
 
+impl Running {
+    fn pid(&self) -> Option<u32> {
+        self.peer.as_ref().and_then(Peer::pid)
+    }
+}
+
 impl Upstream {
     pub fn new(spec: UpstreamSpec) -> Upstream {
         // HTTP+SSE is older than the question what it speaks.
@@ -186,6 +199,7 @@ impl Upstream {
             era => Some((era == Era::Modern, Instant::now())),
         };
         spec.serving.modern.store(spec.config.era == Era::Modern, Ordering::Relaxed);
+        spec.serving.exposes_errors.store(spec.config.expose_errors, Ordering::Relaxed);
         let far = spec.config.remote.as_ref().map(|config| {
             let given = spec.engine.credentials.get().cloned();
             Far::new(config.clone(), given.unwrap_or_else(|| Arc::new(credentials(&spec.name, config))))
@@ -204,7 +218,8 @@ impl Upstream {
             proving: false,
             unheard: false,
             retiring: None,
-            since: SystemTime::now(),
+            halting: None,
+            launches: Vec::new(),
             stderr: Vec::new(),
             public: None,
             starts: CancellationToken::new(),
@@ -239,11 +254,7 @@ impl Upstream {
     }
 
     fn step(&mut self, event: Event, context: &mut Context<Self>) -> Option<Effect> {
-        let before = self.life.phase().clone();
         let effect = self.life.step(event, Instant::now(), jitter());
-        if *self.life.phase() != before {
-            self.since = SystemTime::now();
-        }
         if let Some(Effect::WakeAt(at)) = effect {
             context.run_later(at.saturating_duration_since(Instant::now()), |this, context| {
                 this.step(Event::Woke, context);
@@ -258,7 +269,7 @@ impl Upstream {
     fn serve_waiters(&mut self, context: &mut Context<Self>) {
         self.waiters.retain(|connect| !connect.waiter.is_closed());
         let wanted = !self.waiters.is_empty() || self.wanted_anyway();
-        if !self.is_shared() || !wanted || self.life.processes() > 0 || self.retiring.is_some() {
+        if !self.is_shared() || !wanted || self.life.processes() > 0 || self.retiring.is_some() || self.is_stopped() {
             return;
         }
         match self.step(Event::Wanted, context) {
@@ -276,7 +287,7 @@ impl Upstream {
     /// Starts a process for one caller, if there is room or soon will be.
     fn seat(&mut self, connect: Connect, context: &mut Context<Self>) {
         let soon = Some(Duration::from_secs(1));
-        let refused = |reason: &str| Err(Unavailable::new(&self.spec.name, reason, soon));
+        let refused = |reason: &str| Err(Unavailable::new(&self.spec.name, reason, soon).because(Reason::Overloaded));
         if self.life.processes() >= self.spec.config.process_max {
             let over = |running: &&Running| running.ready.as_ref().is_some_and(ConnectionWatch::is_over);
             match self.queue.len() < self.instances.values().filter(over).count() {
@@ -288,7 +299,10 @@ impl Upstream {
         match self.step(Event::Wanted, context) {
             Some(Effect::Spawn) => self.spawn(Some(connect), context),
             Some(Effect::Refuse { after }) => drop(connect.waiter.send(Err(self.unavailable(after)))),
-            _ => drop(connect.waiter.send(Err(Unavailable::new(&self.spec.name, "it is starting", soon)))),
+            _ => {
+                let starting = Unavailable::new(&self.spec.name, "it is starting", soon).because(Reason::Starting);
+                let _ = connect.waiter.send(Err(starting));
+            }
         }
     }
 
@@ -304,19 +318,6 @@ impl Upstream {
     fn refuse_waiters(&mut self, after: Option<Duration>) {
         let error = self.unavailable(after);
         self.waiters.drain(..).for_each(|connect| drop(connect.waiter.send(Err(error.clone()))));
-    }
-
-    fn unavailable(&self, after: Option<Duration>) -> Unavailable {
-        let cause = self.public.as_deref().unwrap_or("it is not running");
-        let reason = match self.life.phase() {
-            Phase::Failed => {
-                format!(
-                    "{cause}; it failed too often and stays down until its configuration changes or it is restarted"
-                )
-            }
-            _ => cause.to_owned(),
-        };
-        Unavailable::new(&self.spec.name, &reason, after)
     }
 }
 
@@ -341,15 +342,18 @@ impl Handler<Connect> for Upstream {
     fn handle(&mut self, connect: Connect, context: &mut Self::Context) {
         self.doubt_era();
         let soon = Some(Duration::from_secs(1));
-        let refused = |reason: &str| Err(Unavailable::new(&self.spec.name, reason, soon));
-        if self.retiring.is_some() {
-            let _ = connect.waiter.send(refused("it is being replaced"));
+        let refused = |why, reason: &str| Err(Unavailable::new(&self.spec.name, reason, soon).because(why));
+        if let Some(retire) = &self.retiring {
+            let _ = connect.waiter.send(refused(Reason::Draining, &format!("it {}", retire.why)));
+        } else if self.is_stopped() {
+            let _ = connect.waiter.send(Err(self.unavailable_stopped()));
         } else if self.is_shared() {
             self.waiters.retain(|connect| !connect.waiter.is_closed());
             match self.spec.serving.connection.load_full().filter(|now| !now.connection.is_over()) {
                 Some(ready) => drop(connect.waiter.send(Ok(ready))),
                 None if self.waiters.len() >= self.spec.engine.limits.load().queue_max => {
-                    drop(connect.waiter.send(refused("too many calls wait for it to start (queue_max)")));
+                    let why = "too many calls wait for it to start (queue_max)";
+                    let _ = connect.waiter.send(refused(Reason::Overloaded, why));
                 }
                 None => {
                     self.waiters.push_back(connect);
@@ -373,11 +377,12 @@ impl Handler<Told> for Upstream {
                     running.peer = Some(peer);
                 }
             }
-            Told::Started { number, bridged, watch } => self.started(number, bridged, watch, context),
+            Told::Started { number, bridged, watch, took } => self.started(number, bridged, watch, took, context),
             Told::Settled { number, modern } => self.settled(number, modern, context),
             Told::StartFailed { number, error } => self.start_failed(number, error, context),
             Told::GivenUp { number } => {
                 self.instances.remove(&number);
+                self.launched(&Err("the start was given up".into()));
                 self.life.forget_start();
                 self.serve_queue(context);
             }
@@ -405,12 +410,13 @@ impl Handler<Retire> for Upstream {
     type Result = ();
 
     fn handle(&mut self, retire: Retire, context: &mut Self::Context) {
-        self.retiring = Some(retire);
         self.spec.serving.pool.clear();
         let soon = Some(Duration::from_secs(1));
-        self.refuse_waiters(soon);
-        let error = Unavailable::new(&self.spec.name, "it is being replaced", soon);
+        let why = format!("it {}", retire.why);
+        let error = Unavailable::new(&self.spec.name, &why, soon).because(Reason::Draining);
+        self.waiters.drain(..).for_each(|connect| drop(connect.waiter.send(Err(error.clone()))));
         self.queue.drain(..).for_each(|connect| drop(connect.waiter.send(Err(error.clone()))));
+        self.retiring = Some(retire);
         self.tell();
         self.tick(context);
     }
@@ -421,6 +427,7 @@ impl Handler<Adopt> for Upstream {
 
     fn handle(&mut self, Adopt(config): Adopt, context: &mut Self::Context) {
         self.life.set_policy(config.patience());
+        self.spec.serving.exposes_errors.store(config.expose_errors, Ordering::Relaxed);
         self.spec.config = config;
         self.step(Event::Revive, context);
         self.serve_waiters(context);

@@ -10,6 +10,8 @@
 
 mod event;
 mod hearing;
+mod leaving;
+pub mod queue;
 mod watch;
 
 use std::{
@@ -34,6 +36,7 @@ pub use watch::{ConnectionWatch, Reply};
 use super::{
     Inbound, Link, Outbound,
     pending::{Answer, Pending, PendingAsk, PendingState, Table, askable, leftover},
+    tap::Probe,
 };
 use crate::wire::{
     Id, Kind, Message, envelope,
@@ -62,9 +65,12 @@ struct Inner {
     closing: CancellationToken,
     /// Nothing more will come.
     ended: CancellationToken,
+    /// One of both, which costs less to ask.
+    over: AtomicBool,
     /// It ended before we wanted it to.
     died: AtomicBool,
-    why: OnceLock<Arc<str>>,
+    /// And whether that was our wish.
+    why: OnceLock<(Arc<str>, bool)>,
     /// Whether the negotiated revision allows arrays.
     batches: AtomicBool,
     /// A call timed out: the owner should see whether the peer still lives.
@@ -73,6 +79,8 @@ struct Inner {
     used: AtomicU64,
     opened: Instant,
     dropped: AtomicU64,
+    /// Where those who watch are told what passes.
+    probe: OnceLock<Probe>,
 }
 
 /// Whom a message without an address may concern.
@@ -119,6 +127,7 @@ impl Connection {
             unsolicited: Box::new(unsolicited),
             closing: CancellationToken::new(),
             ended: CancellationToken::new(),
+            over: AtomicBool::new(false),
             died: AtomicBool::new(false),
             why: OnceLock::new(),
             batches: AtomicBool::new(false),
@@ -127,6 +136,7 @@ impl Connection {
             used: AtomicU64::new(0),
             opened: Instant::now(),
             dropped: AtomicU64::new(0),
+            probe: OnceLock::new(),
         });
         io.spawn(hearing::read(inner.clone(), link.from, obituary));
         Connection(inner)
@@ -134,12 +144,7 @@ impl Connection {
 
     /// Sends a request. Its events arrive at `events`, which several calls of one caller may share.
     /// Where it fails at once, nothing was sent.
-    pub async fn call(
-        &self,
-        message: &Message,
-        caller: Caller,
-        events: &mpsc::Sender<Event>,
-    ) -> Result<Reply, CallError> {
+    pub async fn call(&self, message: &Message, caller: Caller, events: &queue::Sender) -> Result<Reply, CallError> {
         self.0.send(message, caller, false, events).await
     }
 
@@ -150,7 +155,7 @@ impl Connection {
 
     /// Sends a notification.
     pub async fn notify(&self, bytes: Bytes) -> Result<(), CallError> {
-        self.0.to.send(bytes.into()).await.map_err(|_| self.0.lost())
+        self.0.pass(bytes.into()).await.map_err(|_| self.0.lost())
     }
 
     /// Cancels the calls of a caller that bear this id. Answers whether there was one.
@@ -170,6 +175,11 @@ impl Connection {
             Some(to) => drop(to.try_send((ask, response.clone()))),
             None => drop(self.notify(response.with_id(&pending.id, None)).await),
         }
+    }
+
+    /// The upstream's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
     }
 
     /// Registers a question that is put to a client in the peer's name; its answer goes to `to`.
@@ -214,8 +224,12 @@ impl Connection {
 
     /// Lets the peer go: its owner sees [`ConnectionWatch::closing`] and stops it. `why` is what calls in flight are told.
     pub fn close(&self, why: &str) {
-        let _ = self.0.why.set(why.into());
-        self.0.closing.cancel();
+        self.0.shut(why, true);
+    }
+
+    /// From now on those who watch are told what passes.
+    pub fn record(&self, probe: Probe) {
+        let _ = self.0.probe.set(probe);
     }
 
     /// The peer sends nothing more for a call once it has read that it is cancelled.
@@ -229,7 +243,7 @@ impl Connection {
 
     /// No call is accepted any more.
     pub fn is_over(&self) -> bool {
-        self.0.closing.is_cancelled() || self.0.ended.is_cancelled()
+        self.0.over.load(Ordering::Acquire)
     }
 
     /// Did the peer end it, unasked?
@@ -264,8 +278,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let _ = self.0.why.set("was let go".into());
-        self.0.closing.cancel();
+        self.0.shut("was let go", true);
     }
 }
 
@@ -275,15 +288,15 @@ impl Inner {
         message: &Message,
         caller: Caller,
         standing: bool,
-        events: &mpsc::Sender<Event>,
+        events: &queue::Sender,
     ) -> Result<Reply, CallError> {
         let inner = self;
         let Some(original) = message.id().cloned() else { return Err(CallError::Ambiguous("id")) };
         let token = message.progress_token().map_err(|_| CallError::Ambiguous("progressToken"))?;
-        let room = events.clone().try_reserve_owned().map_err(|_| inner.overloaded())?;
+        let room = events.reserve().ok_or_else(|| inner.lost())?;
         let id = {
             let mut table = inner.table();
-            if table.ended || inner.closing.is_cancelled() {
+            if table.ended || inner.over.load(Ordering::Acquire) {
                 return Err(inner.lost());
             }
             table.bury();
@@ -300,7 +313,7 @@ impl Inner {
                 logs: caller.logs,
                 standing,
                 caller: caller.key,
-                state: PendingState::Waiting { events: events.clone(), room },
+                state: PendingState::Waiting { room },
             };
             table.pending.insert(id, pending);
             id
@@ -315,7 +328,7 @@ impl Inner {
         let number = Id::from(id);
         let bytes = message.with_id(&number, token.map(|(_, span)| (span, &number)));
         // Where the queue is gone, the reader is about to tell every caller why.
-        let _ = inner.to.send(Outbound { bytes, headers: message.headers().cloned() }).await;
+        let _ = inner.pass(Outbound { bytes, headers: message.headers().cloned() }).await;
         reply.sent = true;
         Ok(reply)
     }
@@ -327,7 +340,7 @@ impl Inner {
         params: Option<&str>,
         limit: Duration,
     ) -> Result<Message, CallError> {
-        let (events, mut answers) = mpsc::channel(4);
+        let (events, mut answers) = queue::channel(4);
         let bytes = message::request(&Id::from(0), method, params);
         let message = message::one(bytes).ok_or(CallError::Ambiguous("params"))?;
         let ourselves = Caller { key: OURSELVES, askable: false, logs: true };
@@ -348,23 +361,25 @@ impl Inner {
     }
 
     /// Ends a call from our side; answers whether there was one.
-    fn abandon(&self, id: u64, reason: &str, tell: bool) -> bool {
-        let (events, asks) = {
+    fn abandon(self: &Arc<Self>, id: u64, reason: &str, tell: bool) -> bool {
+        let (room, asks) = {
             let mut table = self.table();
             let waiting = table.pending.get_mut(&id).filter(|pending| pending.is_waiting());
             let Some(pending) = waiting else { return false };
-            let cancelled = PendingState::Cancelled { at: Instant::now(), silent: false };
-            let PendingState::Waiting { events, .. } = std::mem::replace(&mut pending.state, cancelled) else {
+            let at = Instant::now();
+            let cancelled = PendingState::Cancelled { at, silent: false };
+            let PendingState::Waiting { room } = std::mem::replace(&mut pending.state, cancelled) else {
                 return false;
             };
             // It may be kept for a minute: without small pieces that hold whole pages of memory.
             (pending.original, pending.token) = (Id::BLANK, None);
-            if !tell {
-                table.pending.remove(&id);
+            match tell {
+                true => table.cancelled(at),
+                false => drop(table.pending.remove(&id)),
             }
-            (events, table.disown(id, None))
+            (room, table.disown(id, None))
         };
-        drop(events);
+        drop(room);
         for ask in asks {
             self.post(leftover(&ask));
         }
@@ -375,26 +390,23 @@ impl Inner {
         true
     }
 
-    /// Queues a message that nobody waits for.
-    fn post(&self, bytes: Bytes) {
-        if let Err(mpsc::error::TrySendError::Full(bytes)) = self.to.try_send(bytes.into()) {
-            // As many tasks as calls at most; each ends with the queue.
-            let to = self.to.clone();
-            if let Ok(runtime) = Handle::try_current() {
-                runtime.spawn(async move { to.send(bytes).await });
-            }
-        }
-    }
-
     fn fail(&self, id: u64, error: CallError) {
         let pending = self.table().pending.remove(&id);
-        if let Some(Pending { original, state: PendingState::Waiting { room, .. }, .. }) = pending {
+        if let Some(Pending { original, state: PendingState::Waiting { room }, .. }) = pending {
             room.send(Event::Failed { id: original, error });
         }
     }
 
+    /// We want no more of it. `asked`: that is a wish of ours, and no fault of the peer's.
+    fn shut(&self, why: &str, asked: bool) {
+        let _ = self.why.set((why.into(), asked));
+        self.over.store(true, Ordering::Release);
+        self.closing.cancel();
+    }
+
     fn lost(&self) -> CallError {
-        CallError::Lost { name: self.name.clone(), why: self.why() }
+        let asked = self.why.get().is_some_and(|(_, asked)| *asked);
+        CallError::Lost { name: self.name.clone(), why: self.why(), asked }
     }
 
     fn overloaded(&self) -> CallError {
@@ -402,7 +414,7 @@ impl Inner {
     }
 
     fn why(&self) -> Arc<str> {
-        self.why.get().cloned().unwrap_or_else(|| "ended".into())
+        self.why.get().map_or_else(|| "ended".into(), |(why, _)| why.clone())
     }
 
     fn now(&self) -> u64 {

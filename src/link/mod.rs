@@ -4,23 +4,30 @@
 //! asked to end by dropping every sender of its `to` queue.
 
 pub mod connection;
+pub mod inside;
+pub mod keepalive;
 pub mod keeper;
 mod ladder;
 pub mod orphans;
 pub mod pending;
 pub mod process;
+pub mod proxy;
 mod pump;
 pub mod remote;
 pub mod sandbox;
 mod stderr;
 pub mod stdio;
+pub mod streams;
+pub mod tap;
+pub mod tunnel;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::wire::{
     Id, Message,
-    message::{Headers, NotAMessage},
+    lines::Line,
+    message::{Body, Headers, NotAMessage},
 };
 use connection::CallError;
 
@@ -67,6 +74,20 @@ pub enum Inbound {
     Failed(u64, CallError),
     /// The peer could not be reached: is it still there?
     Doubt,
+}
+
+impl Inbound {
+    /// What a line brings, read as what such a peer says.
+    fn read(line: Line, read: impl Fn(Bytes) -> Result<Body, NotAMessage>) -> Inbound {
+        match line {
+            Line::TooLong { id, bytes } => Inbound::TooLong { id, bytes },
+            Line::Whole(line) => match read(line) {
+                Ok(Body::One(message)) => Inbound::Message(message),
+                Ok(Body::Batch(messages)) => Inbound::Batch(messages),
+                Err(error) => Inbound::Unreadable(error),
+            },
+        }
+    }
 }
 
 /// The other end of a [`Link`]: what a peer sees of us.

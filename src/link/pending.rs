@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::connection::{Event, OURSELVES};
+use super::connection::{OURSELVES, queue::Room};
 use crate::wire::{
     Id, Message,
     message::{self, INTERNAL_ERROR},
@@ -28,6 +28,8 @@ pub(super) struct Table {
     /// Cancelled calls that such a server may not have read of, each with the newest id when it was told: an answer to
     /// a newer one tells that it has.
     unheeded: Vec<(u64, u64)>,
+    /// When the oldest call was cancelled that may still be kept.
+    oldest: Option<Instant>,
 }
 
 pub(super) struct Pending {
@@ -45,8 +47,7 @@ pub(super) struct Pending {
 
 pub(super) enum PendingState {
     Waiting {
-        events: mpsc::Sender<Event>,
-        room: mpsc::OwnedPermit<Event>,
+        room: Room,
     },
     /// Cancelled; kept so that a late answer is known for what it is.
     Cancelled {
@@ -148,14 +149,28 @@ impl Table {
 
     /// Forgets cancelled calls whose answer will not come any more.
     pub fn bury(&mut self) {
-        if self.pending.len() >= 64 {
-            self.pending.retain(|_, pending| match pending.state {
-                PendingState::Waiting { .. } => true,
-                PendingState::Cancelled { at, .. } => at.elapsed() < TOMBSTONE_AGE_MAX,
-            });
-            let pending = &self.pending;
-            self.unheeded.retain(|(id, _)| pending.contains_key(id));
+        // Each call comes by here, and mostly nobody has cancelled any.
+        if self.oldest.is_none_or(|oldest| oldest.elapsed() < TOMBSTONE_AGE_MAX) {
+            return;
         }
+        self.oldest = None;
+        self.pending.retain(|_, pending| match pending.state {
+            PendingState::Waiting { .. } => true,
+            PendingState::Cancelled { at, .. } => {
+                let stays = at.elapsed() < TOMBSTONE_AGE_MAX;
+                if stays {
+                    self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
+                }
+                stays
+            }
+        });
+        let pending = &self.pending;
+        self.unheeded.retain(|(id, _)| pending.contains_key(id));
+    }
+
+    /// A call was cancelled now, and is kept for a while.
+    pub fn cancelled(&mut self, at: Instant) {
+        self.oldest.get_or_insert(at);
     }
 }
 

@@ -29,7 +29,10 @@ use super::{
     stderr::{self, Stderr},
 };
 
-pub use super::ladder::{Exit, Fault};
+pub use super::{
+    ladder::{Exit, Fault},
+    stderr::{Hears, Printed},
+};
 
 /// How to start a child.
 #[derive(Clone)]
@@ -47,6 +50,8 @@ pub struct ProcessSpec {
     /// Whether a line on stdout that is no message ends it.
     pub strict_stdout: bool,
     pub sandbox: Sandbox,
+    /// Hears what it prints on stderr.
+    pub hears: Option<Hears>,
 }
 
 /// Why a child could not be started.
@@ -126,10 +131,10 @@ pub fn spawn(spec: &ProcessSpec, io: &Handle) -> Result<(Process, Link), SpawnEr
             }
         }),
         stderr: io.spawn({
-            let (control, stderr) = (control.clone(), stderr.clone());
+            let (control, stderr, hears) = (control.clone(), stderr.clone(), spec.hears.clone());
             async move {
                 match ends.stderr.open() {
-                    Ok(source) => stderr::drain(source, control.name.clone(), stderr).await,
+                    Ok(source) => stderr::drain(source, control.name.clone(), pid, stderr, hears).await,
                     Err(error) => control.lost("stderr", &error),
                 }
             }

@@ -19,11 +19,11 @@ use tokio::{
 use super::{
     Inbound, Outbound, QUEUE_MAX,
     process::{Control, Fault, Stdin, Stdout},
-    stderr::escape,
 };
 use crate::wire::{
     lines::{Line, Lines},
     message::{self, Body, NotAMessage},
+    printable::printable,
 };
 
 /// A child that reads nothing for this long is unhealthy.
@@ -270,7 +270,7 @@ impl Strays {
         self.in_a_row += 1;
         let before = control.skipped.fetch_add(1, Ordering::Relaxed);
         if before < STRAYS_LOGGED {
-            let excerpt = escape(&line[..line.len().min(EXCERPT_BYTES)]);
+            let excerpt = printable(&line[..line.len().min(EXCERPT_BYTES)]);
             let excerpt: String = excerpt.chars().take(EXCERPT_BYTES).collect();
             tracing::warn!(upstream = %control.name, "a line on stdout is no message: {why}: {excerpt}");
         } else if before == STRAYS_LOGGED {

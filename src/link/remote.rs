@@ -12,6 +12,7 @@ pub mod events;
 mod exchange;
 mod http;
 mod marks;
+pub mod probe;
 mod session;
 mod sse;
 mod standing;
@@ -75,6 +76,8 @@ pub struct RemoteSpec {
     pub message_bytes_max: usize,
     /// May an error tell what the peer's error page says?
     pub expose_errors: bool,
+    /// What it must not tell even then, the longest first.
+    pub secrets: Vec<String>,
 }
 
 /// The handle to a remote server.
@@ -234,7 +237,7 @@ impl Endpoint {
             }
             (Kind::Notification, _) if message.method() == "notifications/cancelled" => {
                 let [id] = message.param(["requestId"]).unwrap_or_default();
-                let id = id.and_then(|raw| Id::read(raw.get())).and_then(|id| id.as_u64());
+                let id = id.and_then(Id::read).and_then(|id| id.as_u64());
                 let task = id.and_then(|id| self.under_way().remove(&id));
                 if self.cancels_by_leaving() {
                     return task.iter().for_each(AbortHandle::abort);

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Inbound, Link, Outbound, Peer, pair};
 use crate::wire::{
-    lines::{Line, Lines},
-    message::{self, Body},
+    lines::{self, Line, Lines},
+    message,
 };
 
 /// Bytes that are read at once.
@@ -57,7 +57,7 @@ fn read(stdin: &mut impl Read, message_bytes_max: usize, to: &mpsc::Sender<Inbou
         };
         lines.spare().put_slice(&chunk[..count]);
         while let Some(line) = lines.take() {
-            if to.blocking_send(inbound(line)).is_err() {
+            if to.blocking_send(Inbound::read(line, message::read_client)).is_err() {
                 return;
             }
         }
@@ -65,28 +65,13 @@ fn read(stdin: &mut impl Read, message_bytes_max: usize, to: &mpsc::Sender<Inbou
     // Scripts forget the last newline.
     let rest: BytesMut = std::mem::take(lines.spare());
     if !rest.is_empty() {
-        let _ = to.blocking_send(inbound(Line::Whole(rest.freeze())));
-    }
-}
-
-fn inbound(line: Line) -> Inbound {
-    match line {
-        Line::TooLong { id, bytes } => Inbound::TooLong { id, bytes },
-        Line::Whole(line) => match message::read_client(line) {
-            Ok(Body::One(message)) => Inbound::Message(message),
-            Ok(Body::Batch(messages)) => Inbound::Batch(messages),
-            Err(error) => Inbound::Unreadable(error),
-        },
+        let _ = to.blocking_send(Inbound::read(Line::Whole(rest.freeze()), message::read_client));
     }
 }
 
 fn write(stdout: &mut impl Write, mut from: mpsc::Receiver<Outbound>) {
     while let Some(Outbound { bytes, .. }) = from.blocking_recv() {
-        let mut line = Vec::with_capacity(bytes.len() + 1);
-        // In JSON they stand between tokens only, where a space says the same.
-        line.extend(bytes.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
-        line.push(b'\n');
-        if stdout.write_all(&line).and_then(|()| stdout.flush()).is_err() {
+        if stdout.write_all(&lines::line(&bytes)).and_then(|()| stdout.flush()).is_err() {
             return;
         }
     }

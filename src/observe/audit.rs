@@ -5,26 +5,33 @@
 //! calls are refused until lines can be written again (`closed`). A file that was moved away is opened anew.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
 
+use super::{
+    append::{LOOK_EVERY, is_same, open},
+    meter::Call,
+    shelf::timestamp,
+};
 use crate::config::{AuditConfig, OnFailure};
 
 /// Lines that may wait for the disk.
 const LINES_MAX: usize = 8192;
-/// How often a file that cannot be written to is tried again, and one that can is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What comes within this time of the first line is written with it: to wake the writer for each line would cost a call
+/// more than all else that is written of it.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Writes lines until it is dropped.
 pub struct Audit {
@@ -41,43 +48,25 @@ struct State {
     /// No more lines will come.
     closing: AtomicBool,
     lost: AtomicU64,
-}
-
-/// A call under way. Dropped without an end it was cancelled.
-pub struct Record {
-    audit: Arc<Audit>,
-    began: Instant,
-    line: Line,
+    /// The same since the file was first opened.
+    lost_ever: AtomicU64,
 }
 
 /// What is written of a call.
 #[derive(Serialize)]
-struct Line {
+struct Line<'a> {
     time: String,
-    principal: String,
-    upstream: String,
-    method: String,
+    principal: &'a str,
+    upstream: &'a str,
+    method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool: Option<String>,
+    tool: Option<&'a str>,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<i64>,
     ms: u64,
     bytes_in: usize,
     bytes_out: usize,
-}
-
-/// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Ok,
-    /// The tool says that it failed.
-    ToolError,
-    /// A JSON-RPC error, with its code.
-    Error(i64),
-    /// There was no answer.
-    Failed,
-    Cancelled,
 }
 
 impl Audit {
@@ -94,42 +83,37 @@ impl Audit {
         &self.config
     }
 
+    /// Lines that could not be written.
+    pub fn lost(&self) -> u64 {
+        self.state.lost_ever.load(Ordering::Relaxed)
+    }
+
     /// Whether calls have to wait until lines can be written again.
     pub fn refuses(&self) -> bool {
         self.config.on_failure == OnFailure::Closed && self.state.failing.load(Ordering::Relaxed)
     }
 
-    pub fn begin(
-        self: &Arc<Self>,
-        principal: &str,
-        upstream: &str,
-        method: &str,
-        tool: Option<String>,
-        bytes_in: usize,
-    ) -> Record {
-        let time = jiff::Timestamp::try_from(SystemTime::now()).map(|now| format!("{now:.3}")).unwrap_or_default();
+    /// Writes down a call that has ended.
+    pub fn write(&self, upstream: &str, call: &Call) {
         let line = Line {
-            time,
-            principal: principal.to_owned(),
-            upstream: upstream.to_owned(),
-            method: method.to_owned(),
-            tool,
-            outcome: "cancelled",
-            code: None,
-            ms: 0,
-            bytes_in,
-            bytes_out: 0,
+            time: timestamp(call.at),
+            principal: &call.principal,
+            upstream,
+            method: &call.method,
+            tool: call.name.as_deref(),
+            outcome: call.outcome.as_str(),
+            code: call.outcome.code(),
+            ms: call.took.as_millis() as u64,
+            bytes_in: call.bytes_in,
+            bytes_out: call.bytes_out,
         };
-        Record { audit: self.clone(), began: Instant::now(), line }
-    }
-
-    fn write(&self, line: &Line) {
-        let Ok(mut bytes) = serde_json::to_vec(line) else { return };
+        let Ok(mut bytes) = serde_json::to_vec(&line) else { return };
         bytes.push(b'\n');
         if self.lines.as_ref().is_some_and(|lines| lines.try_send(bytes).is_ok()) {
             return;
         }
         self.state.failing.store(true, Ordering::Relaxed);
+        self.state.lost_ever.fetch_add(1, Ordering::Relaxed);
         if self.state.lost.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::error!(path = %self.config.path.display(), "audit lines are lost: the disk is slower than the calls");
         }
@@ -147,26 +131,6 @@ impl Drop for Audit {
     }
 }
 
-impl Record {
-    pub fn end(mut self, outcome: Outcome, bytes_out: usize) {
-        let (word, code) = match outcome {
-            Outcome::Ok => ("ok", None),
-            Outcome::ToolError => ("tool_error", None),
-            Outcome::Error(code) => ("error", Some(code)),
-            Outcome::Failed => ("failed", None),
-            Outcome::Cancelled => ("cancelled", None),
-        };
-        (self.line.outcome, self.line.code, self.line.bytes_out) = (word, code, bytes_out);
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        self.line.ms = self.began.elapsed().as_millis() as u64;
-        self.audit.write(&self.line);
-    }
-}
-
 struct Writer {
     path: PathBuf,
     file: File,
@@ -179,7 +143,10 @@ impl Writer {
         let mut unwritten: Vec<u8> = Vec::new();
         loop {
             match queue.recv_timeout(LOOK_EVERY) {
-                Ok(line) => unwritten.extend_from_slice(&line),
+                Ok(line) => {
+                    unwritten.extend_from_slice(&line);
+                    thread::sleep(GATHER);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     self.write(&mut unwritten);
@@ -239,27 +206,5 @@ impl Writer {
             Ok(file) => self.file = file,
             Err(error) => tracing::debug!(path = %self.path.display(), "the audit cannot be opened: {error}"),
         }
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-fn is_same(file: &File, path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let (Ok(own), Ok(there)) = (file.metadata(), path.metadata()) else { return false };
-        (own.dev(), own.ino()) == (there.dev(), there.ino())
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = file;
-        path.exists()
     }
 }

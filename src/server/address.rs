@@ -5,9 +5,10 @@
 
 use std::net::IpAddr;
 
-use actix_web::HttpRequest;
+use actix_web::{HttpRequest, http::Version};
 
-use crate::config::Network;
+use super::tunnel::Via;
+use crate::{config::Network, observe::trace::Arrival};
 
 /// Hops that are looked at.
 const HOPS_MAX: usize = 16;
@@ -16,7 +17,9 @@ const HOPS_MAX: usize = 16;
 pub fn of(request: &HttpRequest, trusted: &[Network]) -> Option<IpAddr> {
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-    if trusted.is_empty() || peer.is_some_and(|peer| !is_trusted(peer)) {
+    // A tunnel's server passes on what it is told.
+    let unsaid = trusted.is_empty() || Via::of(request).is_some();
+    if unsaid || peer.is_some_and(|peer| !is_trusted(peer)) {
         return peer;
     }
     let texts = |name: &str| -> Vec<String> {
@@ -36,6 +39,18 @@ pub fn of(request: &HttpRequest, trusted: &[Network]) -> Option<IpAddr> {
         }
     }
     last
+}
+
+/// How a request came, for those who trace it.
+pub fn arrival(request: &HttpRequest, trusted: &[Network]) -> Arrival {
+    let client = of(request, trusted);
+    let peer = request.peer_addr();
+    let port = peer.filter(|peer| Some(peer.ip().to_canonical()) == client).map(|peer| peer.port());
+    Arrival {
+        transport: if peer.is_some() { "tcp" } else { "unix" },
+        http: Some(if request.version() == Version::HTTP_2 { "2" } else { "1.1" }),
+        client: client.map(|client| (client, port)),
+    }
 }
 
 /// The `for` of one element of `Forwarded` (RFC 7239).

@@ -35,14 +35,18 @@ const MAX_AGE: &str = "7200";
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// The page that calls, if one does and it may: what it has to be told. Looked at before the request is served.
-pub struct Page(Option<HeaderValue>);
+pub struct Page(Option<(HeaderValue, HeaderValue)>);
 
 impl Page {
     pub fn of(request: &HttpRequest, config: &HubConfig) -> Page {
         let origin = guard::allowed_origin(request, config);
-        Page(origin.map(|origin| match config.allowed_origins.iter().any(|allowed| allowed == "any") {
-            true => HeaderValue::from_static("*"),
-            false => origin.clone(),
+        Page(origin.map(|origin| {
+            let origin = match config.allowed_origins.iter().any(|allowed| allowed == "any") {
+                true => HeaderValue::from_static("*"),
+                false => origin.clone(),
+            };
+            let exposed = HeaderValue::try_from(with(EXPOSED, &config.exposed_headers));
+            (origin, exposed.unwrap_or(HeaderValue::from_static(EXPOSED)))
         }))
     }
 
@@ -50,9 +54,9 @@ impl Page {
     pub fn may_read(self, mut response: HttpResponse) -> HttpResponse {
         let headers = response.headers_mut();
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
-        if let Some(origin) = self.0 {
+        if let Some((origin, exposed)) = self.0 {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }
         response
     }
@@ -67,7 +71,7 @@ pub fn preflight(request: &HttpRequest, house: &House, config: &HubConfig) -> Op
         return None;
     }
     Some(match methods(request.path(), house, config) {
-        Some(Ok(methods)) => permission(asked, methods),
+        Some(Ok(methods)) => permission(asked, methods, &config.allowed_headers),
         Some(Err(refusal)) => refusal.respond(None, None),
         None => return None,
     })
@@ -79,7 +83,7 @@ fn methods(path: &str, house: &House, config: &HubConfig) -> Option<Result<&'sta
     if below(WELL_KNOWN) || path == "/api/v1/status" {
         return Some(Ok("GET, OPTIONS"));
     }
-    let target = resolve(path, &config.prefixes)?;
+    let target = resolve(path, config)?;
     let route = match target.name {
         Some(name) => house.table.find(name),
         None => house.table.unnamed(),
@@ -91,11 +95,11 @@ fn methods(path: &str, house: &House, config: &HubConfig) -> Option<Result<&'sta
     }))
 }
 
-fn permission(asked: &HeaderMap, methods: &'static str) -> HttpResponse {
+fn permission(asked: &HeaderMap, methods: &'static str, more: &[String]) -> HttpResponse {
     let mut response = HttpResponse::NoContent();
     response
         .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, methods))
-        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, headers(asked)))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, headers(asked, more)))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, MAX_AGE))
         .insert_header((header::VARY, "Access-Control-Request-Method, Access-Control-Request-Headers"));
     // Older browsers asked so before a page of the internet reached into a private network; newer ones ask their user.
@@ -106,10 +110,15 @@ fn permission(asked: &HeaderMap, methods: &'static str) -> HttpResponse {
 }
 
 /// The allowed headers, and of the requested ones those that repeat arguments. What else was asked for is not there.
-fn headers(asked: &HeaderMap) -> String {
+fn headers(asked: &HeaderMap, more: &[String]) -> String {
     let requested = asked.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).filter_map(|value| value.to_str().ok());
     let names = requested.flat_map(|list| list.split(',')).map(str::trim);
-    names.filter(|name| repeats_argument(name)).fold(ALLOWED.to_owned(), |list, name| list + ", " + name)
+    names.filter(|name| repeats_argument(name)).fold(with(ALLOWED, more), |list, name| list + ", " + name)
+}
+
+/// A list of headers, and those that the configuration adds.
+fn with(list: &str, more: &[String]) -> String {
+    more.iter().fold(list.to_owned(), |list, name| list + ", " + name)
 }
 
 /// Is this the name of a header that repeats an argument?
@@ -132,7 +141,7 @@ mod tests {
             let asked = lists.iter().fold(TestRequest::default(), |request, list| {
                 request.append_header((header::ACCESS_CONTROL_REQUEST_HEADERS, *list))
             });
-            headers(asked.to_http_request().headers()).split_off(ALLOWED.len())
+            headers(asked.to_http_request().headers(), &[]).split_off(ALLOWED.len())
         };
         assert_eq!(allowed(&[]), "");
         assert_eq!(allowed(&["authorization, x-evil,cookie"]), "");

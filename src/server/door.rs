@@ -12,6 +12,7 @@ use super::{
     path::{Leaf, Target},
     rescue::Refusal,
     tls::Peer,
+    tunnel::Via,
 };
 use crate::{
     access::{Barred, Denied, Held, Kind, Knock, Outline, Permit, Principal},
@@ -34,7 +35,8 @@ pub async fn admit(
 ) -> Result<Principal, Refusal> {
     let gate = house.gate.load_full();
     let from = address::of(request, &config.trusted_proxies);
-    let refused = |denied| refusal(denied, house, config, target);
+    let via = Via::of(request);
+    let refused = |denied| refusal(denied, house, config, target, via);
     let token = match token(request) {
         // Another scheme is for the service that decides; where nobody is asked it means nothing.
         Err(_) if gate.takes_anything() => None,
@@ -43,10 +45,26 @@ pub async fn admit(
     let certificate = Peer::of(request).and_then(|peer| peer.name.as_deref());
     let knock = Knock { token, certificate, address: from };
     let principal = gate.admit(knock, || outline(request, from)).await.map_err(|denied| {
-        tracing::debug!(from = ?from, "not let in: {denied}");
+        let upstream = target.and_then(|target| target.name);
+        tracing::debug!(upstream, from = ?from, "not let in: {denied}");
         refused(denied)
     })?;
-    match config.limits.rate.and_then(|rate| gate.pace(&principal, from, rate)) {
+    paced(house, config, principal, from)
+}
+
+/// Nobody knows who asks.
+pub fn stranger(request: &HttpRequest, house: &House, config: &HubConfig, target: Option<&Target<'_>>) -> Refusal {
+    refusal(Denied::Missing, house, config, target, Via::of(request))
+}
+
+/// Does it come too often?
+pub fn paced(
+    house: &House,
+    config: &HubConfig,
+    principal: Principal,
+    from: Option<IpAddr>,
+) -> Result<Principal, Refusal> {
+    match config.limits.rate.and_then(|rate| house.gate.load().pace(&principal, from, rate)) {
         Some(wait) => Err(Refusal::TooMany("requests come faster than `rate` in [hub.limits]", wait)),
         None => Ok(principal),
     }
@@ -54,6 +72,7 @@ pub async fn admit(
 
 /// May they come in here?
 pub fn enter(
+    request: &HttpRequest,
     house: &House,
     config: &HubConfig,
     target: &Target<'_>,
@@ -63,15 +82,15 @@ pub fn enter(
     let gate = house.gate.load();
     let Some(barred) = house.bars(&gate, config, route, principal) else { return Ok(()) };
     tracing::info!(upstream = %route.name, principal = principal.name(), ?barred, "not let in");
-    let issued = gate.issuer().is_some();
+    let (issued, via) = (gate.issuer().is_some(), Via::of(request));
     Err(match barred {
         Barred::Audience => Refusal::Unauthorized {
             why: "the token was not issued for this URL".into(),
-            challenge: Some(challenge(house, config, Some(target), Some("invalid_token"), None)),
+            challenge: Some(challenge(house, config, Some(target), via, Some("invalid_token"), None)),
         },
         Barred::Scope(scopes) if issued => Refusal::Forbidden {
             why: format!("the token lacks a scope: {}", scopes.join(" ")),
-            challenge: Some(challenge(house, config, Some(target), Some("insufficient_scope"), Some(&scopes))),
+            challenge: Some(challenge(house, config, Some(target), via, Some("insufficient_scope"), Some(&scopes))),
         },
         Barred::Scope(_) | Barred::Others => {
             Refusal::Forbidden { why: format!("`{}` may not use this upstream", principal.name()), challenge: None }
@@ -89,7 +108,7 @@ pub fn look(house: &House, config: &HubConfig, principal: &Principal) -> Result<
     }
     Err(Refusal::Unauthorized {
         why: "the token was not issued for this hub".into(),
-        challenge: Some(challenge(house, config, None, Some("invalid_token"), None)),
+        challenge: Some(challenge(house, config, None, None, Some("invalid_token"), None)),
     })
 }
 
@@ -138,7 +157,11 @@ fn outline(request: &HttpRequest, from: Option<IpAddr>) -> Outline {
         method: request.method().to_string(),
         uri: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
         host: text(header::HOST).unwrap_or_default().to_owned(),
-        proto: if request.app_config().secure() { "https" } else { "http" },
+        proto: match Via::of(request) {
+            Some(via) => via.proto(),
+            None if request.app_config().secure() => "https",
+            None => "http",
+        },
         address: from.map(|from| from.to_string()).unwrap_or_default(),
         credentials: shown
             .flat_map(|name| request.headers().get_all(name).map(move |value| (name, value.as_bytes().to_owned())))
@@ -146,8 +169,14 @@ fn outline(request: &HttpRequest, from: Option<IpAddr>) -> Outline {
     }
 }
 
-fn refusal(denied: Denied, house: &House, config: &HubConfig, target: Option<&Target<'_>>) -> Refusal {
-    let challenge = |error| Some(challenge(house, config, target, error, None));
+fn refusal(
+    denied: Denied,
+    house: &House,
+    config: &HubConfig,
+    target: Option<&Target<'_>>,
+    via: Option<&Via>,
+) -> Refusal {
+    let challenge = |error| Some(challenge(house, config, target, via, error, None));
     let why = denied.to_string();
     match denied {
         Denied::Missing => Refusal::Unauthorized { why, challenge: challenge(None) },
@@ -165,6 +194,7 @@ fn challenge(
     house: &House,
     config: &HubConfig,
     target: Option<&Target<'_>>,
+    via: Option<&Via>,
     error: Option<&str>,
     scopes: Option<&[String]>,
 ) -> String {
@@ -176,20 +206,25 @@ fn challenge(
             parts.push(format!("scope=\"{}\"", scopes.join(" ")));
         }
         if let Some(target) = target {
-            parts.push(format!("resource_metadata=\"{}\"", metadata_url(house, config, target)));
+            parts.push(format!("resource_metadata=\"{}\"", metadata_url(house, config, target, via)));
         }
     }
     if parts.is_empty() { "Bearer".into() } else { format!("Bearer {}", parts.join(", ")) }
 }
 
 /// The URL of a mount, as tokens for it name it.
-pub fn resource(house: &House, config: &HubConfig, target: &Target<'_>) -> String {
-    let leaf = if target.leaf == Leaf::Mcp { "mcp" } else { "sse" };
-    format!("{}{}/{leaf}", house.outside(config), target.base)
+pub fn resource(house: &House, config: &HubConfig, target: &Target<'_>, via: Option<&Via>) -> String {
+    let path = match target.leaf {
+        Leaf::Mcp | Leaf::Sse => target.path.to_owned(),
+        Leaf::Message if target.name.is_none() => format!("{}{}", target.base, config.sse_path),
+        Leaf::Message => format!("{}/sse", target.base),
+    };
+    let outside = via.filter(|_| config.public_url.is_none()).and_then(Via::outside);
+    format!("{}{path}", outside.unwrap_or_else(|| house.outside(config)))
 }
 
-fn metadata_url(house: &House, config: &HubConfig, target: &Target<'_>) -> String {
-    let resource = resource(house, config, target);
+fn metadata_url(house: &House, config: &HubConfig, target: &Target<'_>, via: Option<&Via>) -> String {
+    let resource = resource(house, config, target, via);
     let path =
         resource.find("://").and_then(|at| Some(at + 3 + resource[at + 3..].find('/')?)).unwrap_or(resource.len());
     format!("{}{METADATA}{}", &resource[..path], &resource[path..])

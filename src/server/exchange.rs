@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{
-    door,
+    address, door,
     guard::Accepts,
     modern::{answer_json, family, profile},
     rescue,
@@ -35,9 +35,11 @@ use crate::{
         tools::policy,
     },
     link::connection::Event,
+    observe::trace::{self, Arrival, Way},
     wire::{
         Id, Message,
         envelope::{self, Envelope, MISSING_CAPABILITY, SERVER_INFO},
+        members,
         message::{self, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND},
         object::Object,
     },
@@ -61,6 +63,8 @@ pub struct Exchange {
     /// A capability that the server wanted and the client did not declare.
     missing: Option<Value>,
     _permit: Option<Permit>,
+    /// Of a retry; that of the first request goes with its calls.
+    way: Way,
 }
 
 enum Source {
@@ -86,7 +90,10 @@ impl Exchange {
         level: Option<Level>,
     ) -> Result<Exchange, Refusal> {
         let permit = door::hold(house, &session.owner, Held::Calls)?;
-        let profile = profile(route, &session).await?;
+        // One that finds no upstream is a call too, and counts.
+        let profile = profile(route, &session)
+            .await
+            .inspect_err(|_| dispatch::record::begin(route, &session, &message).fails())?;
         if let Some(family) = family(message.method()).filter(|family| !profile.can(&[family])) {
             return Err(Refusal::NoMethod(format!("{} (the upstream offers no {family})", message.method())));
         }
@@ -103,6 +110,7 @@ impl Exchange {
             profile,
             missing: None,
             _permit: permit,
+            way: Way::default(),
         };
         exchange.task(envelope)?;
         let call = request.filter(|_| exchange.message.method() == "tools/call");
@@ -111,7 +119,26 @@ impl Exchange {
             super::params::check(request, route, &exchange.session, &exchange.message).await?;
         }
         exchange.source = exchange.begin().await?;
+        exchange.trace(request);
         Ok(exchange)
+    }
+
+    /// Tells of how the request came, where it is traced. A retry is a request of its own, whatever it joins.
+    fn trace(&mut self, request: Option<&HttpRequest>) {
+        if !trace::is_on() {
+            return;
+        }
+        let config = self.house.config.load();
+        let arrival = || request.map_or(Arrival::PIPE, |request| address::arrival(request, &config.trusted_proxies));
+        match &mut self.source {
+            Source::Calls(calls) => calls.arrived(arrival),
+            Source::Parked(_) => {
+                let name = envelope::name_of(&self.message);
+                self.way = dispatch::record::way(&self.route, &self.session, &self.message, name.as_deref());
+                self.way.arrived(&arrival());
+            }
+            Source::Done => {}
+        }
     }
 
     /// A task is its maker's alone, and a foreign one looks like one that never was.
@@ -123,7 +150,8 @@ impl Exchange {
         if !self.profile.is_modern() || !self.profile.can(&["extensions", tasks::EXTENSION]) {
             return Err(Refusal::NoMethod(format!("{method} (the upstream offers no tasks)")));
         }
-        if !envelope.capabilities["extensions"][tasks::EXTENSION].is_object() {
+        let capabilities: Value = serde_json::from_str(&envelope.capabilities).unwrap_or_default();
+        if !capabilities["extensions"][tasks::EXTENSION].is_object() {
             return Err(Refusal::NoTasks);
         }
         let owned = envelope::name_of(&self.message);
@@ -141,12 +169,12 @@ impl Exchange {
             .map_err(|error| Refusal::Envelope(error.to_string()))?;
         let mut message = self.message.clone();
         if let Some(state) = state {
-            let text = serde_json::from_str::<String>(state.get()).map_err(|_| Refusal::State)?;
+            let text = members::string(state).ok_or(Refusal::State)?;
             let sealer = self.house.parking.sealer.as_ref().ok_or(Refusal::State)?;
             let state =
                 sealer.open(&text, self.binding(&self.target(), &self.arguments())).map_err(|_| Refusal::State)?;
             if state.call != 0 {
-                let answers = answers.and_then(|answers| Object::read(answers.get()));
+                let answers = answers.and_then(Object::read);
                 let answers = answers.iter().flat_map(|answers| answers.members());
                 let answers = answers.map(|member| (member.name.to_string(), member.value.get().to_owned())).collect();
                 let (watcher, outcomes) = mpsc::channel(64);
@@ -178,12 +206,12 @@ impl Exchange {
     }
 
     fn target(&self) -> String {
-        envelope::name_of(&self.message).unwrap_or_default()
+        envelope::name_of(&self.message).unwrap_or_default().into_owned()
     }
 
     fn arguments(&self) -> String {
         match self.message.param(["arguments"]) {
-            Ok([Some(arguments)]) => arguments.get().to_owned(),
+            Ok([Some(arguments)]) => arguments.to_owned(),
             _ => String::new(),
         }
     }
@@ -194,6 +222,14 @@ impl Exchange {
     }
 
     async fn next(&mut self) -> Option<Out> {
+        let out = self.go_on().await;
+        if let Some(Out::Final(bytes, _)) = &out {
+            self.way.end(dispatch::record::outcome(bytes));
+        }
+        out
+    }
+
+    async fn go_on(&mut self) -> Option<Out> {
         loop {
             let event = match &mut self.source {
                 Source::Done => return None,
@@ -229,9 +265,12 @@ impl Exchange {
                         false => Err((INTERNAL_ERROR, "too many calls wait for an answer")),
                     };
                     let verdict = judge(&ask.message, abilities).and(room);
-                    let Source::Calls(calls) = std::mem::replace(&mut self.source, Source::Done) else { continue };
+                    let Source::Calls(mut calls) = std::mem::replace(&mut self.source, Source::Done) else { continue };
                     match verdict {
-                        Ok(()) => self.source = Source::Parked(self.house.parking.park(*calls, ask, abilities)),
+                        Ok(()) => {
+                            calls.parked();
+                            self.source = Source::Parked(self.house.parking.park(*calls, ask, abilities));
+                        }
                         Err((code, why)) => {
                             self.missing = Some(required(&ask.message));
                             if let Some(bridged) = calls.bridged() {

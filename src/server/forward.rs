@@ -1,15 +1,17 @@
-//! Headers of a request that go on to a remote upstream: those that are configured, and `Mcp-Param-*`.
+//! Headers of a request that go on to a remote upstream: those that are configured, and `Mcp-Param-*`. Where requests are
+//! traced, what the headers say of that comes along too, to be replaced by what goes on.
 //!
 //! A caller's credentials end here, whatever is configured: the one leg is none of the other's business.
 
 use actix_web::http::header::HeaderMap;
 
 use crate::{
-    config::RemoteConfig,
     hub::routes::Route,
+    observe,
     wire::{
-        Message,
+        Kind, Message,
         message::{Body, Headers},
+        trace::{PARENT, STATE},
     },
 };
 
@@ -21,31 +23,43 @@ const PARAMS: &str = "mcp-param-";
 
 /// A body of an older client, with the headers that go on with it.
 pub fn body(body: Body, headers: &HeaderMap, route: &Route) -> Body {
-    let Some(headers) = chosen(headers, route, false) else { return body };
+    let of = |kind| chosen(headers, route, false, kind);
+    let (asked, told) = (of(Kind::Request), of(Kind::Notification));
+    if asked.is_none() && told.is_none() {
+        return body;
+    }
+    let with = |message: Message| {
+        let headers = if message.kind() == Kind::Request { &asked } else { &told };
+        message.with_headers(headers.clone())
+    };
     match body {
-        Body::One(message) => Body::One(message.with_headers(Some(headers))),
-        Body::Batch(messages) => {
-            Body::Batch(messages.into_iter().map(|message| message.with_headers(Some(headers.clone()))).collect())
-        }
+        Body::One(message) => Body::One(with(message)),
+        Body::Batch(messages) => Body::Batch(messages.into_iter().map(with).collect()),
     }
 }
 
 /// A request of a newer client, with the headers that go on with it.
 pub fn request(message: Message, headers: &HeaderMap, route: &Route) -> Message {
-    message.with_headers(chosen(headers, route, true))
+    let kind = message.kind();
+    message.with_headers(chosen(headers, route, true, kind))
 }
 
-fn chosen(headers: &HeaderMap, route: &Route, params: bool) -> Option<Headers> {
-    choose(headers, route.config.remote.as_ref()?, params)
+fn chosen(headers: &HeaderMap, route: &Route, params: bool, kind: Kind) -> Option<Headers> {
+    // What is not traced goes on as it is, and adds no header.
+    let traced = kind == Kind::Request && observe::trace::is_on();
+    match &route.config.remote {
+        Some(remote) => choose(headers, &remote.forward_headers, params, traced),
+        None => choose(headers, &[], false, traced),
+    }
 }
 
-fn choose(headers: &HeaderMap, remote: &RemoteConfig, params: bool) -> Option<Headers> {
-    if remote.forward_headers.is_empty() && !params {
+fn choose(headers: &HeaderMap, named: &[String], params: bool, traced: bool) -> Option<Headers> {
+    if named.is_empty() && !params && !traced {
         return None;
     }
     let goes_on = |name: &str| {
-        let named = remote.forward_headers.iter().any(|known| known == name);
-        (named && !CREDENTIALS.contains(&name)) || (params && name.starts_with(PARAMS))
+        let named = named.iter().any(|known| known == name) && !CREDENTIALS.contains(&name);
+        named || (params && name.starts_with(PARAMS)) || (traced && (name == PARENT || name == STATE))
     };
     let found: Vec<_> = headers
         .iter()
@@ -63,20 +77,23 @@ mod tests {
 
     #[test]
     fn p63_what_goes_on_and_what_never_does() {
-        let mut remote = RemoteConfig::new("https://a.example/mcp".into());
         let headers: HeaderMap =
-            ["authorization", "cookie", "proxy-authorization", "x-trace", "x-other", "mcp-param-region"]
+            ["authorization", "cookie", "proxy-authorization", "x-trace", "x-other", "mcp-param-region", PARENT, STATE]
                 .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("v")))
                 .into_iter()
                 .collect();
-        let names = |remote: &RemoteConfig, params| -> Vec<String> {
-            let chosen = choose(&headers, remote, params);
-            chosen.iter().flat_map(|chosen| chosen.iter()).map(|(name, _)| name.clone()).collect()
+        let names = |named: &[String], params, traced| -> Vec<String> {
+            let chosen = choose(&headers, named, params, traced);
+            let mut chosen: Vec<_> =
+                chosen.iter().flat_map(|chosen| chosen.iter()).map(|(name, _)| name.clone()).collect();
+            // In a map headers have no order.
+            chosen.sort();
+            chosen
         };
-        assert!(names(&remote, false).is_empty());
-        assert_eq!(names(&remote, true), ["mcp-param-region"]);
-        remote.forward_headers =
-            ["x-trace", "authorization", "cookie", "proxy-authorization"].map(str::to_owned).into();
-        assert_eq!(names(&remote, false), ["x-trace"]);
+        assert!(names(&[], false, false).is_empty());
+        assert_eq!(names(&[], true, false), ["mcp-param-region"]);
+        assert_eq!(names(&[], false, true), [PARENT, STATE]);
+        let named = ["x-trace", "authorization", "cookie", "proxy-authorization"].map(str::to_owned);
+        assert_eq!(names(&named, false, false), ["x-trace"]);
     }
 }

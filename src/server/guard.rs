@@ -4,27 +4,34 @@ mod body;
 
 use std::net::IpAddr;
 
-use actix_web::{HttpRequest, http::header};
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderValue},
+};
 
 pub use self::body::body;
-use super::rescue::Refusal;
+use super::{rescue::Refusal, tunnel::Via};
 use crate::config::HubConfig;
 
 /// Refuses names and origins that are not ours, on every verb: a web page that was made to resolve to this
 /// machine sends its own name (2025-11-25, basic/transports, security warning).
 pub fn admit(request: &HttpRequest, config: &HubConfig) -> Result<(), Refusal> {
-    let hosts: Vec<&header::HeaderValue> = request.headers().get_all(header::HOST).collect();
-    let host = match hosts.as_slice() {
-        [host] => host.to_str().unwrap_or_default(),
+    let mut hosts = request.headers().get_all(header::HOST);
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().unwrap_or_default(),
         // HTTP/2 has the authority in its place.
-        [] => request.uri().authority().map(|authority| authority.as_str()).unwrap_or_default(),
+        (None, _) => request.uri().authority().map(|authority| authority.as_str()).unwrap_or_default(),
         _ => return Err(Refusal::Host("two hosts".into())),
     };
-    if !host_allowed(host, config) {
+    let ours = |host: &str| match Via::of(request) {
+        Some(via) => is_named(host, config) || split(host).is_some_and(|(host, _)| via.is_named(host)),
+        None => host_allowed(host, config),
+    };
+    if !ours(host) {
         return Err(Refusal::Host(printable(host)));
     }
     // An absolute request target names a host too.
-    if let Some(authority) = request.uri().authority().filter(|authority| !host_allowed(authority.as_str(), config)) {
+    if let Some(authority) = request.uri().authority().filter(|authority| !ours(authority.as_str())) {
         return Err(Refusal::Host(printable(authority.as_str())));
     }
     match request.headers().get(header::ORIGIN) {
@@ -35,28 +42,47 @@ pub fn admit(request: &HttpRequest, config: &HubConfig) -> Result<(), Refusal> {
     }
 }
 
+/// A page of another site that is not allowed here may not make a browser ask, even where it cannot read the answer.
+pub fn same_site(request: &HttpRequest) -> Result<(), Refusal> {
+    let said = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    // One of an allowed origin says so, and was looked at.
+    let foreign = said("sec-fetch-site") == Some("cross-site") && said("origin").is_none();
+    match foreign && said("sec-fetch-mode") != Some("navigate") {
+        true => Err(Refusal::Origin("of another site".into())),
+        false => Ok(()),
+    }
+}
+
 /// The origin of the page that calls, if there is one and it may.
 pub fn allowed_origin<'a>(request: &'a HttpRequest, config: &HubConfig) -> Option<&'a header::HeaderValue> {
     let mut origins = request.headers().get_all(header::ORIGIN);
     match (origins.next(), origins.next()) {
-        (Some(origin), None) if origin_allowed(origin.to_str().unwrap_or_default(), config) => Some(origin),
+        (Some(origin), None) => {
+            let text = origin.to_str().unwrap_or_default();
+            let own = Via::of(request).is_some_and(|via| via.is_origin(text));
+            (own || origin_allowed(text, config)).then_some(origin)
+        }
         _ => None,
     }
 }
 
 /// Is this `host[:port]` one of our names?
 pub fn host_allowed(text: &str, config: &HubConfig) -> bool {
+    let Some((host, _)) = split(text) else { return false };
+    let mut bound = config.bind.iter().map(|bind| bind.host.trim_matches(['[', ']'])).filter(|host| !is_wildcard(host));
+    is_loopback_name(host) || bound.any(|name| name.eq_ignore_ascii_case(host)) || is_named(text, config)
+}
+
+/// Is this a name that was given to us, by which others call us wherever they are?
+fn is_named(text: &str, config: &HubConfig) -> bool {
     let Some((host, port)) = split(text) else { return false };
-    let host = host.to_ascii_lowercase();
-    let bound = config.bind.iter().map(|bind| bind.host.trim_matches(['[', ']'])).filter(|host| !is_wildcard(host));
     let public = config.public_url.as_ref().and_then(|url| url.host_str()).map(|host| host.trim_matches(['[', ']']));
-    is_loopback_name(&host)
-        || bound.chain(public).any(|name| name.eq_ignore_ascii_case(&host))
+    public.is_some_and(|name| name.eq_ignore_ascii_case(host))
         || config
             .allowed_hosts
             .iter()
             .filter_map(|allowed| split(allowed))
-            .any(|(name, wanted)| name.eq_ignore_ascii_case(&host) && (wanted.is_none() || wanted == port))
+            .any(|(name, wanted)| name.eq_ignore_ascii_case(host) && (wanted.is_none() || wanted == port))
 }
 
 /// May pages of this origin call us?
@@ -69,13 +95,12 @@ pub fn origin_allowed(origin: &str, config: &HubConfig) -> bool {
     }
     let Some((scheme @ ("http" | "https"), rest)) = origin.split_once("://") else { return false };
     let Some((host, port)) = split(rest) else { return false };
-    let host = host.to_ascii_lowercase();
     if config.bind.iter().all(|bind| bind.is_loopback()) {
-        return is_loopback_name(&host);
+        return is_loopback_name(host);
     }
     // The hub's own pages.
     let port = port.unwrap_or(if scheme == "https" { 443 } else { 80 });
-    config.bind.iter().any(|bind| bind.port == port && bind.host.trim_matches(['[', ']']).eq_ignore_ascii_case(&host))
+    config.bind.iter().any(|bind| bind.port == port && bind.host.trim_matches(['[', ']']).eq_ignore_ascii_case(host))
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`; nothing else: no user, no path, no other spelling of an address.
@@ -105,7 +130,7 @@ fn split(text: &str) -> Option<(&str, Option<u16>)> {
 }
 
 fn is_loopback_name(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn is_wildcard(host: &str) -> bool {
@@ -141,22 +166,24 @@ pub struct Accepts {
 
 /// Reads `Accept`. A client without one, or with `*/*`, takes anything.
 pub fn accepts(request: &HttpRequest) -> Accepts {
-    let texts: Vec<&str> = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok()).collect();
-    if texts.is_empty() {
+    // As every client writes it.
+    let usual = |value: &HeaderValue| value == "application/json, text/event-stream";
+    if request.headers().get(header::ACCEPT).is_some_and(usual) {
+        return Accepts { json: true, events: true };
+    }
+    let mut texts = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok()).peekable();
+    if texts.peek().is_none() {
         return Accepts { json: true, events: true };
     }
     let mut accepts = Accepts { json: false, events: false };
-    for range in texts.iter().flat_map(|text| text.split(',')) {
+    for range in texts.flat_map(|text| text.split(',')) {
         let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let kind = parts.next().unwrap_or_default();
         let refused =
             parts.any(|part| matches!(part.replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-        let (json, events) = match kind.as_str() {
-            "*/*" => (true, true),
-            "application/*" | "application/json" => (true, false),
-            "text/*" | "text/event-stream" => (false, true),
-            _ => continue,
-        };
+        let is = |names: [&str; 3]| names.iter().any(|name| kind.eq_ignore_ascii_case(name));
+        let json = is(["application/json", "application/*", "*/*"]);
+        let events = is(["text/event-stream", "text/*", "*/*"]);
         accepts.json |= json && !refused;
         accepts.events |= events && !refused;
     }

@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{mcp, modern, rescue::Refusal, stream};
+use super::{modern, rescue::Refusal, stream};
 use crate::{
     bridge::{
         Bridged,
@@ -68,7 +68,7 @@ pub async fn open(
     session: &Arc<Session>,
     message: &Message,
 ) -> Result<Listening, Refusal> {
-    let place = mcp::stream_room(house, &session.owner)?;
+    let place = stream::Place::find(house, &session.owner)?;
     let params: Value = serde_json::from_str(message.params().unwrap_or("null")).unwrap_or_default();
     let Some(filter) = params["notifications"].as_object() else {
         return Err(Refusal::Envelope("`params.notifications` must be an object".into()));
@@ -237,5 +237,5 @@ fn stamped(id: &Id, notice: &Message) -> Option<Bytes> {
         Some(meta) => meta.edit().set(SUBSCRIPTION_ID, own).apply(),
         None => format!(r#"{{"{SUBSCRIPTION_ID}":{own}}}"#),
     };
-    Some(notice.with_params(&params.edit().set("_meta", meta).apply()))
+    Some(notice.with_params(&params.edit().set("_meta", meta).apply()).bytes().clone())
 }

@@ -2,15 +2,22 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use actix_web::{HttpRequest, HttpResponse, http::Method, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        Method,
+        header::{self, HeaderName},
+    },
+    web,
+};
 use serde_json::Value;
 
 use super::{
-    door, forward,
+    address, door, forward,
     guard::{self, Accepts},
     modern,
     rescue::Refusal,
-    stream,
+    sessionless, stream,
 };
 use crate::{
     access::{Held, Permit, Principal},
@@ -22,7 +29,7 @@ use crate::{
         routes::Route,
         session::{Session, Transport},
     },
-    observe::audit::Outcome,
+    observe::{meter::Outcome, trace::Why},
     wire::{
         Id, Kind, Message, Revision,
         envelope::{self, Claim},
@@ -32,8 +39,8 @@ use crate::{
 
 /// How soon a call may be tried again that could not be recorded.
 const AUDIT_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
-const SESSION: &str = "mcp-session-id";
-const VERSION: &str = "mcp-protocol-version";
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+pub const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const ALLOW: &str = "GET, POST, DELETE";
 
 /// What went wrong, and for which request.
@@ -50,6 +57,9 @@ pub async fn serve(
     let mut unread = has_body(&request);
     let served = match *request.method() {
         Method::POST => post(&request, &mut payload, house, &route, &principal, &mut unread).await,
+        Method::GET | Method::DELETE if house.config.load().stateless => {
+            Err((Refusal::Method { method: request.method().to_string(), allow: "POST" }, None))
+        }
         Method::GET => get(&request, house, &route, &principal).map_err(|refusal| (refusal, None)),
         Method::DELETE => delete(&request, house, &route, &principal).map_err(|refusal| (refusal, None)),
         _ => Err((Refusal::Method { method: request.method().to_string(), allow: ALLOW }, None)),
@@ -59,8 +69,9 @@ pub async fn serve(
 
 /// Does the request have a body that somebody should read?
 pub fn has_body(request: &HttpRequest) -> bool {
-    let header = |name: &str| request.headers().get(name).map(|value| value.as_bytes().to_owned());
-    header("transfer-encoding").is_some() || header("content-length").is_some_and(|length| length != b"0")
+    let headers = request.headers();
+    headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
+        || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 async fn post(
@@ -99,21 +110,27 @@ async fn post(
     match envelope::claim(first) {
         Claim::Modern(envelope) => {
             let message = forward::request(first.clone(), request.headers(), route);
-            return modern::serve(request, house, route, principal, message, envelope, accepts).await;
+            // Boxed, as what follows is: a request's future is moved more than once, and is as large as its largest way.
+            return Box::pin(modern::serve(request, house, route, principal, message, envelope, accepts)).await;
         }
         Claim::Malformed(why) => return Err(refused(Refusal::Envelope(why))),
         Claim::None => {}
     }
     modern_header(request, first).map_err(refused)?;
     version(request).map_err(refused)?;
+    if house.config.load().stateless {
+        let body = forward::body(body, request.headers(), route);
+        return Box::pin(sessionless::serve(request, house, route, principal, body, accepts)).await.map_err(refused);
+    }
     // 4. The session: `initialize` makes one.
     if let Body::One(message) = &body
         && message.method() == "initialize"
         && message.kind() == Kind::Request
     {
-        return initialize(request, house, route, principal, message).await.map_err(refused);
+        let message = forward::request(message.clone(), request.headers(), route);
+        return Box::pin(initialize(request, house, route, principal, &message)).await.map_err(refused);
     }
-    let session = session(request, route, principal).map_err(refused)?;
+    let session = session(request, house, route, principal).map_err(refused)?;
     // 5. Messages one by one, or in an array where the revision has them.
     let (messages, batch) = match forward::body(body, request.headers(), route) {
         Body::One(message) => (vec![message], false),
@@ -128,13 +145,16 @@ async fn post(
     let calls = dispatch::dispatch(route, &session, messages, permits).await.map_err(|error| refused(error.into()))?;
     match calls {
         None => Ok(HttpResponse::Accepted().finish()),
-        Some(calls) => Ok(stream::answer(request, house, calls, batch, accepts).await),
+        Some(mut calls) => {
+            calls.arrived(|| address::arrival(request, &house.config.load().trusted_proxies));
+            Ok(stream::answer(request, house, calls, batch, accepts).await)
+        }
     }
 }
 
 /// A header that names the newer era needs a body of that era.
 fn modern_header(request: &HttpRequest, message: &Message) -> Result<(), Refusal> {
-    let named = request.headers().get(VERSION).and_then(|value| value.to_str().ok());
+    let named = request.headers().get(&VERSION).and_then(|value| value.to_str().ok());
     if named != Some(envelope::VERSION) {
         return Ok(());
     }
@@ -157,8 +177,8 @@ async fn initialize(
     principal: &Principal,
     message: &Message,
 ) -> Result<HttpResponse, Refusal> {
-    if request.headers().get(SESSION).is_some() {
-        session(request, route, principal)?;
+    if request.headers().get(&SESSION).is_some() {
+        session(request, house, route, principal)?;
         return Err(Refusal::BadRequest("the session is initialized already".into()));
     }
     let session = open(house, route, principal, Transport::Streamable)?;
@@ -197,6 +217,9 @@ pub fn open(
         Refusal::Full("no sessions", "the system gives no random numbers")
     })?;
     session.hold(permit);
+    if let Some(events) = house.events.get() {
+        session.streams(|streams| streams.keep_in(events.clone(), session.key));
+    }
     Ok(session)
 }
 
@@ -218,7 +241,7 @@ pub fn room(house: &House) -> Result<(), Refusal> {
 
 /// Answers `initialize` for a session: with its own process, or with what the shared one said.
 pub async fn greet(route: &Arc<Route>, session: &Arc<Session>, message: &Message) -> Result<bytes::Bytes, Refusal> {
-    let record = route.serving.engine.record(&session.owner, route.name.as_str(), message);
+    let mut record = dispatch::record::begin(route, session, message);
     let params: Value = serde_json::from_str(message.params().unwrap_or("null")).unwrap_or_default();
     if !params["protocolVersion"].is_string() {
         return Err(Refusal::BadRequest("`params.protocolVersion` must be a string".into()));
@@ -229,14 +252,19 @@ pub async fn greet(route: &Arc<Route>, session: &Arc<Session>, message: &Message
     let known = route.serving.profile.load_full().filter(|_| route.isolation() == Isolation::Call);
     let profile = match known {
         Some(profile) => profile,
-        None => isolation::seat(route, session).await?.bridged().profile.clone(),
+        None => {
+            let seat = isolation::seat(route, session).await;
+            let seat = seat.inspect_err(|error| {
+                record.fails();
+                record.way.because(|| Why::new("unavailable", error));
+            })?;
+            seat.bridged().profile.clone()
+        }
     };
     let result = profile.answer(session.revision(), offer(route.isolation()));
     let id = message.id().ok_or_else(|| Refusal::BadRequest("`initialize` needs an id".into()))?;
     let answer = message::response(id, &result);
-    if let Some(record) = record {
-        record.end(Outcome::Ok, answer.len());
-    }
+    record.end(Outcome::Ok, answer.len());
     Ok(answer)
 }
 
@@ -281,8 +309,8 @@ fn get(
     if !guard::accepts(request).events {
         return Err(Refusal::Accept("text/event-stream"));
     }
-    let session = session(request, route, principal)?;
-    let place = stream_room(house, principal)?;
+    let session = session(request, house, route, principal)?;
+    let place = stream::Place::find(house, principal)?;
     let primes = session.revision().primes();
     let reader = match request.headers().get("last-event-id") {
         None => session.streams(|streams| streams.attach(primes)).map_err(|_| Refusal::Taken)?,
@@ -298,17 +326,6 @@ fn get(
     Ok(stream::events(request, place, reader, session.busy(), None))
 }
 
-/// Is there room for one more stream?
-pub fn stream_room(house: &Arc<House>, principal: &Principal) -> Result<stream::Place, Refusal> {
-    if house.draining.is_cancelled() {
-        return Err(Refusal::Draining);
-    }
-    match house.engine.streams.load(Ordering::Relaxed) >= house.engine.limits.load().streams_max {
-        true => Err(Refusal::Full("streams_max streams", "close one")),
-        false => Ok(stream::Place::take(house, door::hold(house, principal, Held::Streams)?)),
-    }
-}
-
 /// Ends the session.
 fn delete(
     request: &HttpRequest,
@@ -317,23 +334,42 @@ fn delete(
     principal: &Principal,
 ) -> Result<HttpResponse, Refusal> {
     version(request)?;
-    let session = session(request, route, principal)?;
+    let session = session(request, house, route, principal)?;
     house.end_session(route, &session, "its session was deleted");
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// The session of the request's header. One of another mount or principal is as unknown as one that never was.
-fn session(request: &HttpRequest, route: &Route, principal: &Principal) -> Result<Arc<Session>, Refusal> {
-    let Some(id) = request.headers().get(SESSION) else {
+fn session(
+    request: &HttpRequest,
+    house: &House,
+    route: &Route,
+    principal: &Principal,
+) -> Result<Arc<Session>, Refusal> {
+    let Some(id) = request.headers().get(&SESSION) else {
         return Err(Refusal::BadRequest("the header Mcp-Session-Id is missing; initialize first".into()));
     };
-    let session = id.to_str().ok().and_then(|id| route.audience.get(id));
-    let session = session.filter(|session| session.transport == Transport::Streamable);
-    session.filter(|session| belongs(session, principal, route)).ok_or(Refusal::NoSession)
+    known(id.to_str().unwrap_or_default(), Transport::Streamable, house, route, principal)
+}
+
+/// The session of this id.
+pub fn known(
+    id: &str,
+    transport: Transport,
+    house: &House,
+    route: &Route,
+    principal: &Principal,
+) -> Result<Arc<Session>, Refusal> {
+    let session = route.audience.get(id).filter(|session| session.transport == transport);
+    session.filter(|session| belongs(session, principal, route)).ok_or(match house.draining.is_cancelled() {
+        // It could open no new one either: by this a balancer finds the hub that has it (F128).
+        true => Refusal::Draining,
+        false => Refusal::NoSession,
+    })
 }
 
 /// Is it theirs? That it is not is told to us alone.
-pub fn belongs(session: &Session, principal: &Principal, route: &Route) -> bool {
+fn belongs(session: &Session, principal: &Principal, route: &Route) -> bool {
     let own = session.owner.id() == principal.id();
     if !own {
         let (owner, principal) = (session.owner.name(), principal.name());
@@ -344,7 +380,7 @@ pub fn belongs(session: &Session, principal: &Principal, route: &Route) -> bool 
 
 /// A version header must name a revision we know (2025-06-18, basic/transports).
 fn version(request: &HttpRequest) -> Result<(), Refusal> {
-    let Some(value) = request.headers().get(VERSION) else { return Ok(()) };
+    let Some(value) = request.headers().get(&VERSION) else { return Ok(()) };
     let text = value.to_str().unwrap_or_default();
     if Revision::read(text).is_some() {
         return Ok(());

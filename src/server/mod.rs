@@ -4,23 +4,29 @@ pub mod address;
 pub mod admin;
 pub mod cors;
 pub mod crowd;
+pub mod dashboard;
 pub mod door;
 pub mod exchange;
 pub mod forward;
 pub mod gone;
 pub mod guard;
+pub mod hooks;
 pub mod listen;
 pub mod mcp;
 pub mod metadata;
+pub mod metrics;
 pub mod modern;
 pub mod params;
 pub mod path;
 pub mod rescue;
+pub mod sessionless;
 pub mod socket;
 pub mod sse;
 pub mod stdio;
 pub mod stream;
 pub mod tls;
+pub mod tunnel;
+pub mod watch;
 
 use std::{
     io,
@@ -35,18 +41,23 @@ use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer,
     body::BoxBody,
     dev::Server,
-    http::{Method, Version},
+    http::{ConnectionType, Method, Version, header::HeaderName},
     web,
 };
 
 use self::{
     crowd::Crowd,
     gone::Until,
-    path::{For, Leaf, resolve},
+    path::{For, Leaf, Target, resolve},
     rescue::Refusal,
     socket::Listener,
+    tunnel::Via,
 };
-use crate::hub::House;
+use crate::{
+    access::{Kind, Principal},
+    config::HubConfig,
+    hub::House,
+};
 
 /// A head must have arrived within this time (F31).
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -56,14 +67,14 @@ const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// computing, so that a burst of so many delays what is established by a fifth of a second; and of clients that say
 /// nothing it takes a hundred a second and worker to keep others waiting.
 const HANDSHAKES_MAX: usize = 512;
-/// An idle connection is kept this long.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A client that was told to go may take this long.
 const DISCONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The last events and answers may take this long to reach their clients at shutdown,
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// and this long at least, for nobody tells when a socket has taken them.
 const FLUSH: Duration = Duration::from_millis(50);
+
+const GENERATION: HeaderName = HeaderName::from_static("hubward-generation");
 
 /// What of the log is left out: a client that is cut off is no error of ours, and may come in thousands.
 pub const LOG_QUIET: &str = "actix_http::h1::dispatcher=off,actix_http::h2::dispatcher=off";
@@ -73,6 +84,8 @@ pub struct Front {
     pub house: Arc<House>,
     /// Requests whose handler has not returned.
     pub open: AtomicUsize,
+    pub answered: metrics::Answered,
+    pub hooks: hooks::Hooks,
 }
 
 /// Counts a request while its handler runs.
@@ -92,8 +105,8 @@ impl Drop for Open<'_> {
 }
 
 impl Front {
-    pub fn new(house: Arc<House>) -> Arc<Front> {
-        Arc::new(Front { house, open: AtomicUsize::new(0) })
+    pub fn new(house: Arc<House>, hooks: hooks::Hooks) -> Arc<Front> {
+        Arc::new(Front { house, open: AtomicUsize::new(0), answered: metrics::Answered::default(), hooks })
     }
 
     /// Waits until all handlers have returned, or the deadline.
@@ -120,6 +133,11 @@ impl Front {
 /// or clients that leave go unnoticed.
 pub fn mount(config: &mut web::ServiceConfig, front: &Arc<Front>) {
     front.house.engine.workers.register();
+    attach(config, front);
+}
+
+/// The same on a thread that is no worker: no child's pipes are to live there.
+fn attach(config: &mut web::ServiceConfig, front: &Arc<Front>) {
     config.app_data(web::Data::from(front.clone())).default_service(web::to(handle));
 }
 
@@ -136,9 +154,11 @@ pub fn listen(front: Arc<Front>, listeners: &[Listener]) -> io::Result<Server> {
         .client_disconnect_timeout(DISCONNECT_WAIT_MAX)
         .tls_handshake_timeout(HANDSHAKE_WAIT_MAX)
         .max_connection_rate(HANDSHAKES_MAX)
-        .keep_alive(KEEP_ALIVE)
+        .keep_alive(config.keep_alive)
         // Without it a client that leaves is noticed when its answer is written, and not before.
         .h1_allow_half_closed(false)
+        // An event that follows another is not to wait until the client has acknowledged that (40 ms).
+        .tcp_nodelay(true)
         .on_connect(socket::accepted)
         .disable_signals()
         .shutdown_timeout(1);
@@ -158,7 +178,32 @@ pub fn listen(front: Arc<Front>, listeners: &[Listener]) -> io::Result<Server> {
 async fn handle(request: HttpRequest, payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
     let _open = Open::new(&front);
     let page = cors::Page::of(&request, &front.house.config.load());
-    page.may_read(attend(request, payload, &front).await)
+    let by_tunnel = Via::of(&request).is_some().then(|| request.clone());
+    let response = attend(request, payload, &front).await;
+    if let Some(request) = &by_tunnel
+        && let Some(via) = Via::of(request)
+    {
+        via.answered(request, &response);
+    }
+    front.answered.count(response.status());
+    page.may_read(parted(numbered(response, &front.house), &front.house))
+}
+
+/// Who asks us while we end has to connect anew for the next request: to another hub, or to the one after us.
+fn parted(mut response: HttpResponse, house: &House) -> HttpResponse {
+    if house.leaving.is_cancelled() {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    response
+}
+
+/// Says of which configuration an answer is, where that is wanted (F132).
+fn numbered(mut response: HttpResponse, house: &House) -> HttpResponse {
+    if house.config.load().generation_header {
+        let number = house.status.load().generation.into();
+        response.headers_mut().insert(GENERATION, number);
+    }
+    response
 }
 
 /// What is done for a client that has left is dropped.
@@ -190,30 +235,60 @@ async fn serve(request: HttpRequest, mut payload: web::Payload, front: &Front) -
     if let Err(refusal) = guard::admit(&request, &config) {
         return refusal.respond(None, unread.then_some(payload));
     }
+    if let Some(unhandled) = &front.hooks.unhandled
+        && hooks::is_unhandled(&request, request.uri().path(), house, &config)
+    {
+        return match Box::pin(hooks::handle(unhandled, &request, payload)).await {
+            Some(answer) => answer,
+            // Nobody learns what is there before it is known who asks.
+            None => Box::pin(identify(&request, front, &config, None)).await.map_or_else(
+                |refused| refused.unwrap_or_else(|refusal| refusal.respond(None, None)),
+                |_| Refusal::NoMount.respond(None, None),
+            ),
+        };
+    }
     if unread && request.method() != Method::POST {
         // It means nothing, but left unread it would hold the connection for as long as the client likes.
         if let Err(refusal) = guard::body(&request, &mut payload, config.limits.body_bytes_max).await {
             return refusal.respond(None, Some(payload));
         }
     }
+    if let Some(Err(refusal)) = Via::of(&request).map(|via| via.room(&request)) {
+        return refusal.respond(None, None);
+    }
     if let Some(permission) = cors::preflight(&request, house, &config) {
         return permission;
     }
     let path = request.uri().path().to_owned();
+    if dashboard::concerns(&request, &path) {
+        return dashboard::serve(&request, &path)
+            .unwrap_or_else(|refusal| refusal.respond(None, unread.then_some(payload)));
+    }
     let page = path::page(&path);
     if page == Some(For::Anybody) {
         let served =
             admin::word(&request, house, &path).unwrap_or_else(|| metadata::serve(&request, house, &config, &path));
         return served.unwrap_or_else(|refusal| refusal.respond(None, unread.then_some(payload)));
     }
-    let target = resolve(&path, &config.prefixes);
-    let principal = match door::admit(&request, house, &config, target.as_ref()).await {
+    let target = resolve(&path, &config);
+    let principal = match identify(&request, front, &config, target.as_ref()).await {
         Ok(principal) => principal,
-        Err(refusal) => return refusal.respond(None, unread.then_some(payload)),
+        Err(Ok(answer)) => {
+            if !unread {
+                return answer;
+            }
+            // Its body first: what nobody reads holds the connection.
+            let read = guard::body(&request, &mut payload, config.limits.body_bytes_max).await;
+            return read.map_or_else(|refusal| refusal.respond(None, Some(payload)), |_| answer);
+        }
+        Err(Err(refusal)) => return refusal.respond(None, unread.then_some(payload)),
     };
     if page == Some(For::Known) {
         let seen = door::look(house, &config, &principal);
-        let served = seen.and_then(|()| admin::serve(&request, house, &config, &principal, &path));
+        let served = match seen {
+            Ok(()) => Box::pin(admin::serve(&request, front, &config, &principal, &path)).await,
+            Err(refusal) => Err(refusal),
+        };
         return served.unwrap_or_else(|refusal| refusal.respond(None, unread.then_some(payload)));
     }
     let route = target.and_then(|target| match target.name {
@@ -223,7 +298,7 @@ async fn serve(request: HttpRequest, mut payload: web::Payload, front: &Front) -
     let (Some(target), Some(route)) = (target, route) else {
         return Refusal::NoMount.respond(None, unread.then_some(payload));
     };
-    if let Err(refusal) = door::enter(house, &config, &target, &route, &principal) {
+    if let Err(refusal) = door::enter(&request, house, &config, &target, &route, &principal) {
         return refusal.respond(None, unread.then_some(payload));
     }
     match target.leaf {
@@ -233,6 +308,29 @@ async fn serve(request: HttpRequest, mut payload: web::Payload, front: &Front) -
             let endpoint = format!("{outside}{}/message", target.base);
             sse::open(&request, payload, house, &route, principal, endpoint)
         }
-        Leaf::Message => sse::post(request, payload, house, route, principal).await,
+        Leaf::Message => Box::pin(sse::post(request, payload, house, route, principal)).await,
+    }
+}
+
+/// Who asks? By the word of an embedding program, or by the rules of the configuration.
+async fn identify(
+    request: &HttpRequest,
+    front: &Front,
+    config: &HubConfig,
+    target: Option<&Target<'_>>,
+) -> Result<Principal, Result<HttpResponse, Refusal>> {
+    let house = &front.house;
+    if let Some(authenticate) = &front.hooks.authenticate {
+        let known = Box::pin(hooks::identify(authenticate, request, house)).await.map_err(Ok)?;
+        if let Some(guest) = known {
+            let from = address::of(request, &config.trusted_proxies);
+            return door::paced(house, config, guest, from).map_err(Err);
+        }
+    }
+    let principal = door::admit(request, house, config, target).await.map_err(Err)?;
+    // Where a program says who asks, nobody is let in for want of rules.
+    match front.hooks.authenticate.is_some() && principal.kind() == Kind::Local {
+        true => Err(Err(door::stranger(request, house, config, target))),
+        false => Ok(principal),
     }
 }

@@ -3,15 +3,18 @@
 //! In the order that decides what a client concludes from an error (basic/versioning, basic/transports): the
 //! envelope, the headers, the version, the method, the arguments repeated in headers; then the upstream.
 
-use std::sync::Arc;
+use std::{borrow::Cow, cell::RefCell, sync::Arc};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{StatusCode, header},
+    http::{
+        StatusCode,
+        header::{self, HeaderName},
+    },
 };
 use bytes::Bytes;
 use futures_util::stream::unfold;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     door,
@@ -25,22 +28,29 @@ use super::{
 use crate::{
     access::{Held, Principal},
     bridge::Profile,
-    config::Isolation,
+    config::{Isolation, hex},
     hub::{
         House,
         audience::Level,
+        dispatch,
         isolation::{self, offer},
         routes::Route,
         session::Session,
         tasks,
     },
-    observe::audit::Outcome,
+    observe::meter::Outcome,
     wire::{
         Id, Kind, Message, Revision,
         envelope::{self, Envelope, SERVER_INFO, VERSION},
         message,
     },
 };
+
+const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+/// The longest words of a client that are remembered, in bytes.
+const KNOWN_MAX: usize = 8 << 10;
 
 type Refused = (Refusal, Option<Id>);
 
@@ -109,14 +119,12 @@ pub async fn begin(
     session.touch();
     match message.method() {
         "server/discover" | "subscriptions/listen" => {
-            let record = house.engine.record(principal, route.name.as_str(), &message);
+            let record = dispatch::record::begin(route, &session, &message);
             let begun = match message.method() {
                 "server/discover" => Begun::Answer(discover(route, &session, &id).await?),
                 _ => Begun::Listening(Box::new(listen::open(house, route, &session, &message).await?)),
             };
-            if let Some(record) = record {
-                record.end(Outcome::Ok, if let Begun::Answer(answer) = &begun { answer.len() } else { 0 });
-            }
+            record.end(Outcome::Ok, if let Begun::Answer(answer) = &begun { answer.len() } else { 0 });
             Ok(begun)
         }
         _ => {
@@ -162,16 +170,16 @@ pub fn family(method: &str) -> Option<&'static str> {
 /// Headers must say what the body says.
 fn headers(request: &HttpRequest, message: &Message, envelope: &Envelope) -> Result<(), Refusal> {
     let mismatch = |name: &str, why: &str| Refusal::Mismatch(format!("the header {name} {why}"));
-    let header = |name: &str| -> Result<Option<String>, Refusal> {
-        let mut all = request.headers().get_all(name);
+    let header = |key: &HeaderName, name: &str| -> Result<Option<Cow<'_, str>>, Refusal> {
+        let mut all = request.headers().get_all(key);
         let Some(value) = all.next() else { return Ok(None) };
         if all.next().is_some() {
             return Err(mismatch(name, "stands twice"));
         }
         let text = value.to_str().map_err(|_| mismatch(name, "has characters that need base64"))?;
-        envelope::decode(text).map(|text| Some(text.into_owned())).map_err(|why| mismatch(name, why))
+        envelope::decode(text).map(Some).map_err(|why| mismatch(name, why))
     };
-    let version = header("MCP-Protocol-Version")?;
+    let version = header(&mcp::VERSION, "MCP-Protocol-Version")?;
     if version.as_ref().is_some_and(|version| *version != envelope.version) {
         return Err(mismatch("MCP-Protocol-Version", "differs from the version in the body"));
     }
@@ -182,13 +190,13 @@ fn headers(request: &HttpRequest, message: &Message, envelope: &Envelope) -> Res
     if message.kind() != Kind::Request || envelope.version != VERSION {
         return Ok(());
     }
-    match header("Mcp-Method")? {
+    match header(&MCP_METHOD, "Mcp-Method")? {
         None => return Err(mismatch("Mcp-Method", "is missing")),
         Some(method) if method != message.method() => return Err(mismatch("Mcp-Method", "differs from the body")),
         Some(_) => {}
     }
     if envelope::is_named(message.method()) {
-        match (header("Mcp-Name")?, envelope::name_of(message)) {
+        match (header(&MCP_NAME, "Mcp-Name")?, envelope::name_of(message)) {
             (None, _) => return Err(mismatch("Mcp-Name", "is missing")),
             (Some(header), body) if body.as_ref() != Some(&header) => {
                 return Err(mismatch("Mcp-Name", "differs from the body"));
@@ -206,23 +214,66 @@ fn identity(
     principal: &Principal,
     envelope: &Envelope,
 ) -> Result<Arc<Session>, Refusal> {
-    let info = envelope.client.clone().unwrap_or_else(|| json!({ "name": "unnamed", "version": "0" }));
-    let parts = json!([principal.id(), info["name"], info["version"], envelope.capabilities]).to_string();
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, parts.as_bytes());
-    let name: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = Known::name(principal, envelope);
     if let Some(session) = route.audience.get(&name) {
         return Ok(session);
     }
     let permit = door::hold(house, principal, Held::Sessions)?;
     mcp::room(house)?;
-    let session = Session::of_identity(name, principal.clone());
+    let session = Session::of_identity(name.to_string(), principal.clone());
     session.hold(permit);
     session.greet(json!({
         "protocolVersion": Revision::LATEST.as_str(),
-        "capabilities": envelope.capabilities,
-        "clientInfo": info,
+        "capabilities": read(&envelope.capabilities),
+        "clientInfo": client_info(envelope),
     }));
     Ok(house.admit_identity(route, session))
+}
+
+/// An identity, and what it was made of.
+struct Known {
+    principal: String,
+    client: Option<Box<str>>,
+    capabilities: Box<str>,
+    name: Arc<str>,
+}
+
+impl Known {
+    /// Names what requests of one client share.
+    fn name(principal: &Principal, envelope: &Envelope) -> Arc<str> {
+        // Mostly a worker's next request is of the same client.
+        thread_local!(static LAST: RefCell<Option<Known>> = const { RefCell::new(None) });
+        LAST.with_borrow_mut(|last| {
+            if let Some(last) = last.as_ref().filter(|last| last.is(principal, envelope)) {
+                return last.name.clone();
+            }
+            // As text in one order, however the client wrote it.
+            let (info, capabilities) = (client_info(envelope), read(&envelope.capabilities));
+            let parts = serde_json::to_vec(&(principal.id(), &info["name"], &info["version"], &capabilities));
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &parts.unwrap_or_default());
+            let name: Arc<str> = hex(digest.as_ref()).into();
+            let Envelope { client, capabilities, .. } = envelope;
+            *last = (client.as_deref().map_or(0, str::len) + capabilities.len() < KNOWN_MAX).then(|| Known {
+                principal: principal.id().to_owned(),
+                client: client.clone(),
+                capabilities: capabilities.clone(),
+                name: name.clone(),
+            });
+            name
+        })
+    }
+
+    fn is(&self, principal: &Principal, envelope: &Envelope) -> bool {
+        self.capabilities == envelope.capabilities && self.client == envelope.client && self.principal == principal.id()
+    }
+}
+
+fn read(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+fn client_info(envelope: &Envelope) -> Value {
+    envelope.client.as_deref().map_or_else(|| json!({ "name": "unnamed", "version": "0" }), read)
 }
 
 /// What the upstream said of itself; starts it where it never ran.

@@ -26,9 +26,9 @@ pub async fn check(
 ) -> Result<(), Refusal> {
     let Some(name) = envelope::name_of(message) else { return Ok(()) };
     let was_known = marks::known(route).is_some();
-    let verdict = compare(request, marks::of(route, session).await?.headers.get(&name), message);
+    let verdict = compare(request, marks::of(route, session).await?.headers.get(&*name), message);
     if verdict.is_err() && was_known {
-        return compare(request, marks::read(route, session).await?.headers.get(&name), message);
+        return compare(request, marks::read(route, session).await?.headers.get(&*name), message);
     }
     verdict
 }
@@ -37,7 +37,7 @@ fn compare(request: &HttpRequest, marks: Option<&Vec<ParamHeader>>, message: &Me
     // Few tools have any, and what others are called with need not be read.
     let Some(marks) = marks else { return Ok(()) };
     let arguments: Value = match message.param(["arguments"]) {
-        Ok([Some(raw)]) => serde_json::from_str(raw.get()).unwrap_or_default(),
+        Ok([Some(raw)]) => serde_json::from_str(raw).unwrap_or_default(),
         _ => Value::Null,
     };
     for mark in marks {

@@ -22,6 +22,7 @@ use crate::{
         Id, Revision,
         envelope::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION, VERSION},
         message::{self, INTERNAL_ERROR, INVALID_REQUEST, NotAMessage, PARSE_ERROR},
+        trouble::{Reason, Trouble, seconds},
     },
 };
 
@@ -87,7 +88,7 @@ pub enum Refusal {
     Taken,
     #[error("{0} are open already ({1}); try again later")]
     Full(&'static str, &'static str),
-    #[error("the hub is shutting down")]
+    #[error("the hub is shutting down; try again when it is back")]
     Draining,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -142,13 +143,22 @@ impl Refusal {
             }
             Refusal::ModernVersion(requested) => Some(json!({ "supported": [VERSION], "requested": requested })),
             Refusal::NoTasks => Some(json!({ "requiredCapabilities": { "extensions": { tasks::EXTENSION: {} } } })),
-            Refusal::Unavailable(error) => {
-                Some(json!({ "upstream": error.name.as_str(), "retryable": error.retry_after.is_some() }))
-            }
-            Refusal::Draining | Refusal::Full(..) | Refusal::Unsure(..) => Some(json!({ "retryable": true })),
-            Refusal::TooMany(_, wait) => Some(json!({ "retryable": true, "retryAfterMs": wait.as_millis() as u64 })),
             _ => None,
         }
+    }
+
+    /// What is no mistake in the request.
+    fn trouble(&self) -> Option<Trouble> {
+        let reason = match self {
+            Refusal::Unavailable(error) => return Some(error.trouble()),
+            Refusal::Draining => Reason::Draining,
+            Refusal::Full(..) | Refusal::TooMany(..) => Reason::Overloaded,
+            Refusal::Unsure(..) => Reason::Failed,
+            Refusal::Forbidden { .. } => Reason::Forbidden,
+            Refusal::Unauthorized { .. } => Reason::NeedsAuth,
+            _ => return None,
+        };
+        Some(Trouble::new(self.code(), reason, self.retry_after().into(), self.to_string()))
     }
 
     fn retry_after(&self) -> Option<Duration> {
@@ -162,7 +172,10 @@ impl Refusal {
 
     /// The error where there is no response to put it into.
     pub fn message(&self, id: Option<&Id>) -> Bytes {
-        message::error_response(id, self.code(), &self.to_string(), self.data().as_ref())
+        match self.trouble() {
+            Some(trouble) => trouble.response(id),
+            None => message::error_response(id, self.code(), &self.to_string(), self.data().as_ref()),
+        }
     }
 
     /// The response. `unread`: the request's body, where it was not read to its end.
@@ -181,7 +194,7 @@ impl Refusal {
             response.insert_header((header::WWW_AUTHENTICATE, challenge.as_str()));
         }
         if let Some(after) = self.retry_after() {
-            response.insert_header((header::RETRY_AFTER, after.as_secs_f64().ceil().max(1.0) as u64));
+            response.insert_header((header::RETRY_AFTER, seconds(after)));
         }
         response.content_type("application/json").insert_header((header::CACHE_CONTROL, "no-store"));
         let body = self.message(id);
@@ -231,16 +244,5 @@ pub fn status(error: &CallError) -> StatusCode {
 
 /// A call that got no answer, in the words of JSON-RPC.
 pub fn failed(id: &Id, upstream: &str, error: &CallError) -> Bytes {
-    let code = match error {
-        CallError::Ambiguous(_) => message::INVALID_PARAMS,
-        _ => INTERNAL_ERROR,
-    };
-    let mut data = json!({ "upstream": upstream, "retryable": error.retryable() });
-    if let Some(status) = error.status() {
-        data["http_status"] = status.into();
-    }
-    if let Some(after) = error.retry_after() {
-        data["retryAfterMs"] = (after.as_millis() as u64).into();
-    }
-    message::error_response(Some(id), code, &error.to_string(), Some(&data))
+    error.trouble(upstream).response(Some(id))
 }

@@ -1,6 +1,11 @@
 //! Sockets: those we listen on, and what is known of those that were accepted.
 
-use std::{any::Any, fmt, io, net::TcpListener, path::Path, time::Duration};
+use std::{
+    any::Any,
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+};
 #[cfg(unix)]
 use std::{
     os::unix::{fs::MetadataExt, net::UnixListener},
@@ -12,6 +17,7 @@ use actix_web::dev::Extensions;
 use tokio::net::TcpStream;
 
 use super::{crowd::Crowd, tls::Peer};
+use crate::link::keepalive::keep_alive;
 
 /// Who may use a socket in the file system: its owner and its group.
 #[cfg(unix)]
@@ -19,8 +25,11 @@ const SOCKET_MODE: u32 = 0o660;
 
 /// A place that is bound.
 pub enum Listener {
+    /// HTTP.
     Plain(TcpListener),
+    /// HTTPS; the configuration names a certificate.
     Tls(TcpListener),
+    /// HTTP in the file system.
     #[cfg(unix)]
     Unix(UnixListener, SocketFile),
 }
@@ -28,6 +37,20 @@ pub enum Listener {
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Listener::Plain(listener)
+    }
+}
+
+impl Listener {
+    /// Makes sure that nobody waits in `accept`. Answers the address, where it has one that others may reach.
+    pub fn prepare(&self) -> io::Result<Option<SocketAddr>> {
+        match self {
+            Listener::Plain(listener) | Listener::Tls(listener) => {
+                listener.set_nonblocking(true)?;
+                listener.local_addr().map(Some)
+            }
+            #[cfg(unix)]
+            Listener::Unix(listener, _) => listener.set_nonblocking(true).map(|()| None),
+        }
     }
 }
 
@@ -44,19 +67,27 @@ impl fmt::Display for Listener {
     }
 }
 
-/// A socket in the file system; gone when this is dropped.
+/// A socket in the file system; gone when this is dropped, unless somebody else made it.
 #[cfg(unix)]
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     /// Which file it is: another hub may have put its own there meanwhile.
-    inode: (u64, u64),
+    inode: Option<(u64, u64)>,
+}
+
+#[cfg(unix)]
+impl SocketFile {
+    /// One that was made by whoever handed its socket to us: it stays.
+    pub fn of_another(path: PathBuf) -> SocketFile {
+        SocketFile { path, inode: None }
+    }
 }
 
 #[cfg(unix)]
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+        if self.inode.is_some() && inode(&self.path).ok() == self.inode {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -95,7 +126,7 @@ pub fn listen_at(path: &Path) -> io::Result<Listener> {
     // On Linux the file is made with the mode of the socket, less the umask: so it is at no time open to more.
     let _ = rustix::fs::fchmod(&socket, Mode::from_raw_mode(SOCKET_MODE as _));
     net::bind(&socket, &net::SocketAddrUnix::new(path)?)?;
-    let file = SocketFile { path: path.to_owned(), inode: inode(path)? };
+    let file = SocketFile { path: path.to_owned(), inode: Some(inode(path)?) };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     net::listen(&socket, 1024)?;
     let listener = UnixListener::from(socket);
@@ -123,19 +154,4 @@ pub fn accepted(connection: &dyn Any, data: &mut Extensions) {
             data.insert(Crowd::of(socket));
         }
     }
-}
-
-/// A peer that vanished without a word is noticed within a minute.
-fn keep_alive(stream: &TcpStream) {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::net::sockopt;
-        let _ = sockopt::set_socket_keepalive(stream, true);
-        let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(15));
-        let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(5));
-        let _ = sockopt::set_tcp_keepcnt(stream, 4);
-        let _ = sockopt::set_tcp_user_timeout(stream, 40_000);
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (stream, Duration::ZERO);
 }

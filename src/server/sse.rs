@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 
-use super::{forward, guard, mcp, rescue::Refusal, stream};
+use super::{address, forward, guard, mcp, rescue::Refusal, stream};
 use crate::{
     access::{Permit, Principal},
     hub::{
@@ -17,6 +17,7 @@ use crate::{
         routes::Route,
         session::{Session, Transport},
     },
+    observe::trace::{self, Arrival},
     wire::{
         Kind, Message,
         message::{self, Body},
@@ -49,7 +50,7 @@ fn try_open(
     if !guard::accepts(request).events {
         return Err(Refusal::Accept("text/event-stream"));
     }
-    let place = mcp::stream_room(house, principal)?;
+    let place = stream::Place::find(house, principal)?;
     let session = mcp::open(house, route, principal, Transport::Sse)?;
     let reader = session.streams(|streams| streams.attach(false)).map_err(|_| Refusal::Taken)?;
     let endpoint = format!("{path}?sessionId={}", session.id);
@@ -89,7 +90,7 @@ async fn try_post(
     if request.method() != Method::POST {
         return Err(Refusal::Method { method: request.method().to_string(), allow: "POST" });
     }
-    let session = session(request, &route, principal)?;
+    let session = session(request, house, &route, principal)?;
     guard::json_body(request)?;
     let bytes_max = house.config.load().limits.body_bytes_max;
     let bytes = guard::body(request, payload, bytes_max).await?;
@@ -103,13 +104,15 @@ async fn try_post(
     };
     mcp::no_new_calls(house, &messages)?;
     let permits = mcp::places(house, &session, &messages)?;
+    let arrival = trace::is_on().then(|| address::arrival(request, &house.config.load().trusted_proxies));
     actix_web::rt::spawn(async move {
         let ended = session.ended.clone();
         let calls = tokio::select! {
             calls = serve(&route, &session, messages, permits) => calls,
             () = ended.cancelled() => None,
         };
-        if let Some(calls) = calls {
+        if let Some(mut calls) = calls {
+            calls.arrived(|| arrival.unwrap_or(Arrival::PIPE));
             stream::pump(calls, STANDALONE).await;
         }
     });
@@ -147,10 +150,14 @@ pub async fn serve(
 }
 
 /// The session of the query. Foreign ones are as unknown as those that never were.
-fn session(request: &HttpRequest, route: &Route, principal: &Principal) -> Result<Arc<Session>, Refusal> {
+fn session(
+    request: &HttpRequest,
+    house: &House,
+    route: &Route,
+    principal: &Principal,
+) -> Result<Arc<Session>, Refusal> {
     let query = request.query_string();
     let id = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == "sessionId");
     let Some((_, id)) = id else { return Err(Refusal::BadRequest("the query needs a sessionId".into())) };
-    let session = route.audience.get(id).filter(|session| session.transport == Transport::Sse);
-    session.filter(|session| mcp::belongs(session, principal, route)).ok_or(Refusal::NoSession)
+    mcp::known(id, Transport::Sse, house, route, principal)
 }

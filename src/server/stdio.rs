@@ -29,6 +29,7 @@ use crate::{
         session::{Session, Transport},
     },
     link::{Inbound, Link, Outbound},
+    observe::trace::Arrival,
     wire::{
         Id, Kind, Message,
         envelope::{self, Claim, Envelope},
@@ -166,7 +167,7 @@ impl Desk {
             return false;
         }
         let [raw] = message.param(["requestId"]).unwrap_or_default();
-        let id = raw.and_then(|raw| Id::read(raw.get()));
+        let id = raw.and_then(Id::read);
         let task = id.and_then(|id| lock(&self.alone).remove(&id));
         task.is_some_and(|task| {
             task.abort();
@@ -198,7 +199,8 @@ impl Desk {
                 calls = sse::serve(&route, &session, messages, Vec::new()) => calls,
                 () = ended.cancelled() => None,
             };
-            if let Some(calls) = calls {
+            if let Some(mut calls) = calls {
+                calls.arrived(|| Arrival::PIPE);
                 stream::pump(calls, STANDALONE).await;
             }
         });

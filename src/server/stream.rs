@@ -18,9 +18,14 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::{Stream, StreamExt, stream};
 
-use super::{guard::Accepts, modern::answer_json, rescue};
+use super::{
+    door,
+    guard::Accepts,
+    modern::answer_json,
+    rescue::{self, Refusal},
+};
 use crate::{
-    access::Permit,
+    access::{Held, Permit, Principal},
     bridge::{Bridged, ask::judge, content},
     hub::{
         House,
@@ -109,7 +114,7 @@ struct KeepOn(Option<Calls>);
 
 impl Drop for KeepOn {
     fn drop(&mut self) {
-        if let Some(mut calls) = self.0.take() {
+        if let Some(mut calls) = self.0.take().filter(Calls::is_under_way) {
             actix_web::rt::spawn(async move {
                 while let Some(event) = calls.next().await {
                     // Nobody is left who could be asked.
@@ -193,7 +198,7 @@ fn in_words_of(session: &Session, question: Message) -> Result<Message, (i32, &'
     let Some(params) = question.params() else { return Ok(question) };
     match content::question(question.method(), params, session.revision()) {
         Ok(None) => Ok(question),
-        Ok(Some(params)) => Ok(message::one(question.with_params(&params)).unwrap_or(question)),
+        Ok(Some(params)) => Ok(question.with_params(&params)),
         Err(why) => Err((message::INVALID_PARAMS, why)),
     }
 }
@@ -247,9 +252,14 @@ pub fn events(
 
 /// An event stream of plain messages, which nobody can resume: it lives and dies with its request.
 pub fn messages(request: &HttpRequest, messages: impl Stream<Item = Bytes> + 'static) -> HttpResponse {
-    let events = messages.map(|bytes| {
+    named(request, messages.map(|bytes| ("message", bytes)))
+}
+
+/// An event stream of the hub's own, each event with its name.
+pub fn named(request: &HttpRequest, events: impl Stream<Item = (&'static str, Bytes)> + 'static) -> HttpResponse {
+    let events = events.map(|(name, bytes)| {
         let data = Data::new(ByteString::try_from(bytes).unwrap_or_default());
-        SseEvent::Data(data.event("message"))
+        SseEvent::Data(data.event(name))
     });
     respond(request, Sse::from_infallible_stream(events).with_keep_alive(KEEP_ALIVE))
 }
@@ -271,7 +281,18 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn take(house: &Arc<House>, permit: Option<Permit>) -> Place {
+    /// One more, if there is room.
+    pub fn find(house: &Arc<House>, principal: &Principal) -> Result<Place, Refusal> {
+        if house.draining.is_cancelled() {
+            return Err(Refusal::Draining);
+        }
+        match house.engine.streams.load(Ordering::Relaxed) >= house.engine.limits.load().streams_max {
+            true => Err(Refusal::Full("streams_max streams", "close one")),
+            false => Ok(Place::take(house, door::hold(house, principal, Held::Streams)?)),
+        }
+    }
+
+    fn take(house: &Arc<House>, permit: Option<Permit>) -> Place {
         house.engine.streams.fetch_add(1, Ordering::Relaxed);
         Place { house: house.clone(), _permit: permit }
     }

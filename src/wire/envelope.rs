@@ -3,12 +3,13 @@
 //! Each request stands alone: version, capabilities and identity of the client come with every one (2026-07-28,
 //! basic/index), and the headers must say the same as the body (basic/transports/streamable-http).
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Cow, collections::HashSet, sync::LazyLock};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Value, value::RawValue};
+use memchr::memmem::Finder;
+use serde_json::Value;
 
-use super::{Id, Message};
+use super::{Id, Message, members};
 
 pub use super::revision::MODERN as VERSION;
 
@@ -35,9 +36,10 @@ const INTEGER_MAX: i64 = (1 << 53) - 1;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Envelope {
     pub version: String,
-    pub capabilities: Value,
-    /// For display only; requests without one are served.
-    pub client: Option<Value>,
+    /// Of the client: a JSON object.
+    pub capabilities: Box<str>,
+    /// For display only; requests without one are served. A JSON object.
+    pub client: Option<Box<str>>,
     /// As it was written; absent means no log messages.
     pub log_level: Option<String>,
 }
@@ -54,29 +56,33 @@ pub enum Claim {
 
 /// Reads the envelope of a message.
 pub fn claim(message: &Message) -> Claim {
+    // An older client's has none, and a search is cheaper than a second parse. An escape could hide the name.
+    static NAME: LazyLock<Finder> = LazyLock::new(|| Finder::new(PROTOCOL_VERSION));
+    if !message.may_say(&NAME) {
+        return Claim::None;
+    }
     let found = message.meta([PROTOCOL_VERSION, CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL]);
     let [version, capabilities, client, log_level] = match found {
         Ok(found) => found,
         Err(error) => return Claim::Malformed(error.to_string()),
     };
     let Some(version) = version else { return Claim::None };
-    let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
+    let text = |raw| members::string(raw).map(Cow::into_owned);
     let Some(version) = text(version) else {
         return Claim::Malformed(format!("`{PROTOCOL_VERSION}` must be a string"));
     };
-    let capabilities = capabilities.and_then(|raw| serde_json::from_str(raw.get()).ok()).filter(Value::is_object);
-    let Some(capabilities) = capabilities else {
+    let is_object = |raw: &&str| raw.starts_with('{');
+    let Some(capabilities) = capabilities.filter(is_object).map(Into::into) else {
         return Claim::Malformed(format!("`{CLIENT_CAPABILITIES}` must be an object"));
     };
     let log_level = match log_level.map(text) {
         Some(None) => return Claim::Malformed(format!("`{LOG_LEVEL}` must be a string")),
         level => level.flatten(),
     };
-    let client = match client.map(|raw| serde_json::from_str::<Value>(raw.get()).unwrap_or_default()) {
-        Some(client) if !client.is_object() => return Claim::Malformed(format!("`{CLIENT_INFO}` must be an object")),
-        client => client,
-    };
-    Claim::Modern(Envelope { version, capabilities, client, log_level })
+    if client.is_some_and(|client| !is_object(&client)) {
+        return Claim::Malformed(format!("`{CLIENT_INFO}` must be an object"));
+    }
+    Claim::Modern(Envelope { version, capabilities, client: client.map(Into::into), log_level })
 }
 
 /// The `subscriptions/listen` that a notification belongs to, where it names one.
@@ -84,11 +90,11 @@ pub fn subscription(notification: &Message) -> Option<Id> {
     // Most have none, and a search is cheaper than a second parse.
     memchr::memmem::find(notification.bytes(), b"subscriptionId")?;
     let [id] = notification.meta([SUBSCRIPTION_ID]).ok()?;
-    Id::read(id?.get())
+    Id::read(id?)
 }
 
 /// The value that `Mcp-Name` repeats, for the methods that have one.
-pub fn name_of(message: &Message) -> Option<String> {
+pub fn name_of(message: &Message) -> Option<Cow<'_, str>> {
     let member = match message.method() {
         "tools/call" | "prompts/get" => "name",
         "resources/read" => "uri",
@@ -96,7 +102,7 @@ pub fn name_of(message: &Message) -> Option<String> {
         _ => return None,
     };
     let [value] = message.param([member]).ok()?;
-    serde_json::from_str(value?.get()).ok()
+    members::string(value?)
 }
 
 /// Does this method have an `Mcp-Name`?

@@ -1,7 +1,7 @@
 //! Newline framing with a longest line.
 //!
-//! Bytes are read into [`Lines::spare`] and leave it as lines, without a copy: a line is a slice of the block it
-//! was read into. A line above the limit is thrown away while it comes; of it remain its length and the id it
+//! Bytes are read into [`Lines::spare`] and leave it as lines: a long one is a slice of the block it was read into, a
+//! short one a copy. A line above the limit is thrown away while it comes; of it remain its length and the id it
 //! carried, so that the call it would have answered can be told.
 //! Invariant: however a stream is cut into reads, its lines are the same.
 
@@ -16,10 +16,21 @@ const READ_BYTES: usize = 64 * 1024;
 const SPARE_BYTES_MIN: usize = 16 * 1024;
 /// A block that grew beyond this for one long line is given back after it.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
+/// A line shorter than this is copied out of its block.
+const COPIED_BYTES_MAX: usize = 8 * 1024;
 /// What may surround the text of a longest line: a byte order mark and a carriage return.
 const AROUND_BYTES: usize = 4;
 /// Longest member name that is looked at in a line above the limit; `id` spelled with escapes is shorter.
 const NAME_BYTES_MAX: usize = 64;
+
+/// A message as one line, with its end.
+pub fn line(message: &[u8]) -> Vec<u8> {
+    let mut line = Vec::with_capacity(message.len() + 1);
+    // In JSON they stand between tokens only, where a space says the same.
+    line.extend(message.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    line.push(b'\n');
+    line
+}
 
 /// One line, without its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +99,11 @@ impl Lines {
             }
             line.truncate(length);
             if !line.iter().all(u8::is_ascii_whitespace) {
-                return Some(Line::Whole(line.freeze()));
+                // A few bytes would keep a whole block, and let a new one be allocated for each read.
+                return Some(Line::Whole(match line.len() < COPIED_BYTES_MAX {
+                    true => Bytes::copy_from_slice(&line),
+                    false => line.freeze(),
+                }));
             }
         }
     }

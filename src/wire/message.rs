@@ -5,83 +5,34 @@
 //! Invariant: what we forward means what we checked. Hence a member we read may not occur twice, and names
 //! are compared exactly: `Method` or `method\u0000` are unknown members, never aliases.
 
-use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
+mod edited;
+mod id;
+mod outline;
+
+use std::{
+    ops::Range,
+    sync::{Arc, LazyLock, OnceLock},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::de::{Deserializer as _, MapAccess, Visitor};
+use bytestring::ByteString;
+use memchr::memmem::Finder;
 use serde_json::value::RawValue;
+
+pub use id::{ID_BYTES_MAX, Id};
+
+use super::members::{members, span_in};
 
 /// Deepest nesting of a client's message; deeper documents break recursive parsers behind us: `serde_json` refuses 128.
 pub const DEPTH_MAX: usize = 127;
 /// Most messages in one batch (2025-03-26).
 pub const BATCH_MAX: usize = 100;
-/// Longest request id or progress token we keep, in bytes of JSON.
-pub const ID_BYTES_MAX: usize = 1024;
 
 pub const PARSE_ERROR: i32 = -32700;
 pub const INVALID_REQUEST: i32 = -32600;
 pub const METHOD_NOT_FOUND: i32 = -32601;
 pub const INVALID_PARAMS: i32 = -32602;
 pub const INTERNAL_ERROR: i32 = -32603;
-
-/// A request id or progress token: its JSON text, so that `1`, `"1"` and `18446744073709551616` stay apart.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Id(Bytes);
-
-impl Id {
-    /// Reads an id: a string or an integer (JSON-RPC allows fractions, MCP does not). The text may be anything.
-    pub fn read(json: &str) -> Option<Id> {
-        if json.len() > ID_BYTES_MAX {
-            return None;
-        }
-        if json.starts_with('"') {
-            let inner = json.get(1..json.len() - 1).filter(|_| json.ends_with('"'))?;
-            if inner.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
-                return Some(Id(Bytes::copy_from_slice(json.as_bytes())));
-            }
-            // Two spellings of one string are one id.
-            let text: String = serde_json::from_str(json).ok()?;
-            return Some(Id(serde_json::to_vec(&text).ok()?.into()));
-        }
-        let digits = json.strip_prefix('-').unwrap_or(json);
-        let is_number = digits.bytes().all(|b| b.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'));
-        (!digits.is_empty() && is_number).then(|| Id(Bytes::copy_from_slice(json.as_bytes())))
-    }
-
-    /// No id at all: what is kept where one is no longer needed.
-    pub const BLANK: Id = Id(Bytes::new());
-
-    /// The id as it stands on the wire.
-    pub fn as_json(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or("null")
-    }
-
-    /// The number, where it is one of ours.
-    pub fn as_u64(&self) -> Option<u64> {
-        let text = self.as_json();
-        // "007" and "+7" are not how we print a number.
-        let number = text.parse().ok()?;
-        (text.len() == 1 || !text.starts_with(['0', '+'])).then_some(number)
-    }
-}
-
-impl From<u64> for Id {
-    fn from(number: u64) -> Id {
-        Id(number.to_string().into())
-    }
-}
-
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.as_json())
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.as_json())
-    }
-}
 
 /// What a message is, by the members it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +46,7 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Message {
     /// The object, exactly as it came, without surrounding white space.
-    bytes: Bytes,
+    bytes: ByteString,
     kind: Kind,
     /// Absent on notifications, and on an error whose request could not be read.
     id: Option<(Id, Range<usize>)>,
@@ -104,6 +55,8 @@ pub struct Message {
     result: Option<Range<usize>>,
     error: Option<Range<usize>>,
     headers: Option<Headers>,
+    /// The members of `params`, once somebody asked for one.
+    outline: OnceLock<outline::Outline>,
 }
 
 /// What came beside a message over HTTP and goes on with it, by lower-case name.
@@ -153,12 +106,14 @@ pub fn one(bytes: Bytes) -> Option<Message> {
 }
 
 fn read(bytes: Bytes, strict: bool) -> Result<Body, NotAMessage> {
-    let text = std::str::from_utf8(&bytes).map_err(|_| unreadable("the body is not UTF-8"))?;
-    let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
-    if trimmed.starts_with('[') {
-        let items: Vec<&RawValue> = serde_json::from_str(trimmed).map_err(|error| syntax(&error))?;
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let start = bytes.iter().position(is_text).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(is_text).map_or(start, |last| last + 1);
+    let text = ByteString::try_from(bytes.slice(start..end)).map_err(|_| unreadable("the body is not UTF-8"))?;
+    if text.starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(&text).map_err(|error| syntax(&error))?;
         if strict {
-            scan(trimmed.as_bytes())?;
+            scan(text.as_bytes())?;
         }
         if items.is_empty() {
             return Err(invalid("a batch must not be empty", None));
@@ -166,20 +121,20 @@ fn read(bytes: Bytes, strict: bool) -> Result<Body, NotAMessage> {
         if items.len() > BATCH_MAX {
             return Err(invalid(&format!("a batch may hold at most {BATCH_MAX} messages"), None));
         }
-        let messages = items.iter().map(|item| Message::of(bytes.slice_ref(item.get().as_bytes())));
+        let messages = items.iter().map(|item| Message::of(text.slice_ref(item.get())));
         return Ok(Body::Batch(messages.collect::<Result<_, _>>()?));
     }
-    let message = Message::of(bytes.slice_ref(trimmed.as_bytes()))?;
+    let message = Message::of(text)?;
     if strict {
-        scan(&message.bytes)?;
+        scan(message.bytes())?;
     }
     Ok(Body::One(message))
 }
 
 impl Message {
     /// Reads one JSON-RPC object.
-    fn of(bytes: Bytes) -> Result<Message, NotAMessage> {
-        let text = std::str::from_utf8(&bytes).map_err(|_| unreadable("the message is not UTF-8"))?;
+    fn of(bytes: ByteString) -> Result<Message, NotAMessage> {
+        let text: &str = &bytes;
         if !text.starts_with('{') {
             // Anything that is JSON, but no object, is a wrong request rather than a wrong text.
             serde_json::from_str::<&RawValue>(text).map_err(|error| syntax(&error))?;
@@ -187,33 +142,33 @@ impl Message {
         }
         let [version, id, method, params, result, error] =
             members(text, ["jsonrpc", "id", "method", "params", "result", "error"]).map_err(|error| syntax(&error))?;
-        let span = |raw: &RawValue| span_in(text, raw.get());
+        let span = |raw: &str| span_in(text, raw);
         let id = match id {
             None => None,
-            Some(raw) => match Id::read(raw.get()) {
+            Some(raw) => match Id::read(raw) {
                 Some(id) => Some((id, span(raw))),
                 // Peers answer a request they could not read with `"id":null`.
-                None if raw.get() == "null" && error.is_some() && method.is_none() => None,
+                None if raw == "null" && error.is_some() && method.is_none() => None,
                 None => return Err(invalid("`id` must be a string or an integer", None)),
             },
         };
         let known = id.as_ref().map(|(id, _)| id.clone());
-        if version.is_none_or(|raw| raw.get() != "\"2.0\"") {
+        if version.is_none_or(|raw| raw != "\"2.0\"") {
             return Err(invalid("`jsonrpc` must be \"2.0\"", known));
         }
         let (kind, method) = match method {
             Some(raw) => {
-                let Ok(name) = serde_json::from_str::<String>(raw.get()) else {
+                let Ok(name) = serde_json::from_str::<String>(raw) else {
                     return Err(invalid("`method` must be a string", known));
                 };
                 if result.is_some() || error.is_some() {
                     return Err(invalid("a message is a request or a response, not both", known));
                 }
-                if params.is_some_and(|raw| !raw.get().starts_with(['{', '['])) {
+                if params.is_some_and(|raw| !raw.starts_with(['{', '['])) {
                     return Err(invalid("`params` must be an object", known));
                 }
                 let quoted = span(raw);
-                let method = match raw.get().contains('\\') {
+                let method = match raw.contains('\\') {
                     true => Text::Decoded(name.into()),
                     false => Text::Span(quoted.start + 1..quoted.end - 1),
                 };
@@ -227,7 +182,7 @@ impl Message {
             },
         };
         let (params, result, error) = (params.map(span), result.map(span), error.map(span));
-        Ok(Message { kind, id, method, params, result, error, bytes, headers: None })
+        Ok(Message { kind, id, method, params, result, error, bytes, headers: None, outline: OnceLock::new() })
     }
 
     pub fn kind(&self) -> Kind {
@@ -236,7 +191,7 @@ impl Message {
 
     /// The object's bytes, exactly as they came.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        self.bytes.as_bytes()
     }
 
     pub fn id(&self) -> Option<&Id> {
@@ -245,10 +200,7 @@ impl Message {
 
     /// The method; empty on a response.
     pub fn method(&self) -> &str {
-        match &self.method {
-            Text::Span(span) => self.text(span),
-            Text::Decoded(text) => text,
-        }
+        self.string(&self.method)
     }
 
     pub fn headers(&self) -> Option<&Headers> {
@@ -271,70 +223,56 @@ impl Message {
         self.error.as_ref().map(|span| self.text(span))
     }
 
-    /// Members of `params`, by name. Fails where one of them stands twice.
-    pub fn param<const N: usize>(&self, names: [&str; N]) -> Result<[Option<&RawValue>; N], serde_json::Error> {
-        match self.params() {
-            Some(params) if params.starts_with('{') => members(params, names),
-            _ => Ok([None; N]),
-        }
-    }
-
-    /// Members of `params._meta`, by name.
-    pub fn meta<const N: usize>(&self, names: [&str; N]) -> Result<[Option<&RawValue>; N], serde_json::Error> {
-        match self.param(["_meta"])? {
-            [Some(meta)] if meta.get().starts_with('{') => members(meta.get(), names),
-            _ => Ok([None; N]),
-        }
-    }
-
     /// The progress token of a request, and where it stands.
     pub fn progress_token(&self) -> Result<Option<(Id, Range<usize>)>, serde_json::Error> {
-        // Most requests have none, and a search is cheaper than a second parse. An escape could hide the name.
-        if memchr::memmem::find(&self.bytes, b"progressToken").is_none() && memchr::memchr(b'\\', &self.bytes).is_none()
-        {
+        // Most requests have none, and a search is cheaper than a second parse.
+        static TOKEN: LazyLock<Finder> = LazyLock::new(|| Finder::new("progressToken"));
+        if !self.may_say(&TOKEN) {
             return Ok(None);
         }
         let [token] = self.meta(["progressToken"])?;
-        let Some(raw) = token.filter(|raw| raw.get() != "null") else { return Ok(None) };
+        let Some(raw) = token.filter(|raw| *raw != "null") else { return Ok(None) };
         // `7.0` could come back as 7, another call's.
-        Id::read(raw.get()).map(|id| Some((id, self.span(raw)))).ok_or_else(|| serde::de::Error::custom("no token"))
+        Id::read(raw).map(|id| Some((id, self.span(raw)))).ok_or_else(|| serde::de::Error::custom("no token"))
+    }
+
+    /// Can this text stand anywhere in the message? An escape could hide it.
+    pub fn may_say(&self, text: &Finder) -> bool {
+        let bytes = self.bytes();
+        text.find(bytes).is_some() || memchr::memchr(b'\\', bytes).is_some()
     }
 
     /// Where a value that one of the readers above returned stands in the bytes.
-    pub fn span(&self, raw: &RawValue) -> Range<usize> {
-        span_in(std::str::from_utf8(&self.bytes).unwrap_or_default(), raw.get())
+    pub fn span(&self, value: &str) -> Range<usize> {
+        span_in(&self.bytes, value)
     }
 
     /// The message with another id, and further replacements.
     pub fn with_id(&self, id: &Id, more: Option<(Range<usize>, &Id)>) -> Bytes {
-        let Some((_, own)) = &self.id else { return self.bytes.clone() };
+        let Some((_, own)) = &self.id else { return self.bytes().clone() };
         let first = (own.clone(), id.as_json());
         match more {
-            None => splice(&self.bytes, [first]),
-            Some((span, text)) if span.start < own.start => splice(&self.bytes, [(span, text.as_json()), first]),
-            Some((span, text)) => splice(&self.bytes, [first, (span, text.as_json())]),
+            None => splice(self.bytes(), [first]),
+            Some((span, text)) if span.start < own.start => splice(self.bytes(), [(span, text.as_json()), first]),
+            Some((span, text)) => splice(self.bytes(), [first, (span, text.as_json())]),
         }
     }
 
     /// The message with one value replaced.
     pub fn with(&self, span: Range<usize>, json: &str) -> Bytes {
-        splice(&self.bytes, [(span, json)])
+        splice(self.bytes(), [(span, json)])
     }
 
-    /// The message with other parameters.
-    pub fn with_params(&self, json: &str) -> Bytes {
-        match &self.params {
-            Some(span) => self.with(span.clone(), json),
-            None => {
-                let end = self.bytes.len() - 1;
-                splice(&self.bytes, [(end..end, &format!(r#","params":{json}"#))])
-            }
+    fn string<'a>(&'a self, text: &'a Text) -> &'a str {
+        match text {
+            Text::Span(span) => self.text(span),
+            Text::Decoded(text) => text,
         }
     }
 
     fn text(&self, span: &Range<usize>) -> &str {
-        // The whole was checked, and spans end at ASCII characters.
-        std::str::from_utf8(&self.bytes[span.clone()]).unwrap_or_default()
+        // Spans end at ASCII characters.
+        self.bytes.get(span.clone()).unwrap_or_default()
     }
 }
 
@@ -350,62 +288,6 @@ fn splice<const N: usize>(bytes: &Bytes, edits: [(Range<usize>, &str); N]) -> By
     }
     out.put_slice(&bytes[from..]);
     out.freeze()
-}
-
-/// The values of some members of a JSON object, as they stand. Any of them standing twice is an error.
-pub fn members<'a, const N: usize>(
-    json: &'a str,
-    names: [&str; N],
-) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
-    struct Members<'n, const N: usize>([&'n str; N]);
-    impl<'a, const N: usize> Visitor<'a> for Members<'_, N> {
-        type Value = [Option<&'a RawValue>; N];
-        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-            f.write_str("a JSON object")
-        }
-        fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut found = [None; N];
-            while let Some(Name(name)) = map.next_key()? {
-                let value: &RawValue = map.next_value()?;
-                let Some(at) = self.0.iter().position(|wanted| *wanted == name) else { continue };
-                if found[at].replace(value).is_some() {
-                    return Err(serde::de::Error::custom(format_args!("`{name}` stands twice")));
-                }
-            }
-            Ok(found)
-        }
-    }
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let found = reader.deserialize_map(Members(names))?;
-    reader.end()?;
-    Ok(found)
-}
-
-/// A member's name, borrowed where it was written plainly.
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> serde::Deserialize<'de> for Name<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Name<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a name")
-            }
-            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Borrowed(name)))
-            }
-            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
-            }
-        }
-        reader.deserialize_str(Reader)
-    }
-}
-
-fn span_in(whole: &str, part: &str) -> Range<usize> {
-    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
-    start..start + part.len()
 }
 
 /// Refuses what parsers behind us disagree about: deep nesting, numbers beyond a double, lone surrogates.
@@ -494,7 +376,7 @@ fn invalid(why: &str, id: Option<Id>) -> NotAMessage {
 
 /// A response with a result that is JSON already.
 pub fn response(id: &Id, result: &str) -> Bytes {
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into()
+    [r#"{"jsonrpc":"2.0","id":"#, id.as_json(), r#","result":"#, result, "}"].concat().into()
 }
 
 /// An error response. Without an id where the request's could not be read.

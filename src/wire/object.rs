@@ -3,10 +3,11 @@
 //! Between the eras some members have to come or go. Printing the rest again would lose what a tree does not
 //! keep: the digits of a number, the order of members, an escape. So we cut and insert.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, ops::Range};
 
-use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use super::members::{each, span_in};
 
 /// The members of an object, in order.
 #[derive(Debug)]
@@ -30,31 +31,18 @@ pub struct Edit<'o, 'a> {
     object: &'o Object<'a>,
     removed: Vec<usize>,
     replaced: Vec<(usize, String)>,
-    added: Vec<(String, String)>,
+    added: Vec<(&'o str, String)>,
 }
 
 impl<'a> Object<'a> {
     /// Reads an object; `text` is that of a JSON value without white space around it.
     pub fn read(text: &'a str) -> Option<Object<'a>> {
-        struct Reader<'a>(&'a str);
-        impl<'a> Visitor<'a> for Reader<'a> {
-            type Value = Vec<Member<'a>>;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    let value: &RawValue = map.next_value()?;
-                    let start = value.get().as_ptr() as usize - self.0.as_ptr() as usize;
-                    let span = start..start + value.get().len();
-                    members.push(Member { name: name.into(), value, span });
-                }
-                Ok(members)
-            }
-        }
-        let members = serde_json::Deserializer::from_str(text).deserialize_map(Reader(text)).ok()?;
-        Some(Object { text, members })
+        let mut members = Vec::new();
+        let whole = each(text, |name, value| {
+            members.push(Member { name, value, span: span_in(text, value.get()) });
+            Ok(())
+        });
+        whole.ok().map(|()| Object { text, members })
     }
 
     pub fn members(&self) -> impl Iterator<Item = &Member<'a>> {
@@ -76,7 +64,7 @@ impl<'a> Object<'a> {
     }
 }
 
-impl Edit<'_, '_> {
+impl<'o> Edit<'o, '_> {
     /// Takes a member out, wherever it stands.
     pub fn remove(&mut self, name: &str) -> &mut Self {
         let all = self.object.members.iter().enumerate();
@@ -100,12 +88,14 @@ impl Edit<'_, '_> {
         }
     }
 
-    /// Gives a member a value that is JSON already. A new member comes first.
-    pub fn set(&mut self, name: &str, json: impl Into<String>) -> &mut Self {
-        match self.object.members.iter().rposition(|member| member.name == name) {
-            Some(at) => self.replaced.push((at, json.into())),
-            None => self.added.push((name.to_owned(), json.into())),
+    /// Gives a member a value that is JSON already. A new member comes first; one that stood twice stands once.
+    pub fn set(&mut self, name: &'o str, json: impl Into<String>) -> &mut Self {
+        let mut places = self.object.members.iter().enumerate().rev().filter(|(_, member)| member.name == name);
+        match places.next() {
+            Some((at, _)) => self.replaced.push((at, json.into())),
+            None => self.added.push((name, json.into())),
         }
+        self.removed.extend(places.map(|(at, _)| at));
         self
     }
 
@@ -127,7 +117,7 @@ impl Edit<'_, '_> {
         };
         for (name, json) in &self.added {
             comma(&mut out, &mut first);
-            out.push_str(&serde_json::Value::from(name.as_str()).to_string());
+            out.push_str(&quoted(name));
             out.push(':');
             out.push_str(json);
         }
@@ -148,6 +138,15 @@ impl Edit<'_, '_> {
         }
         out.push('}');
         out
+    }
+}
+
+/// A string as JSON.
+fn quoted(text: &str) -> String {
+    // Nearly all names of members are plain.
+    match text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        true => serde_json::Value::from(text).to_string(),
+        false => ["\"", text, "\""].concat(),
     }
 }
 
@@ -185,6 +184,8 @@ mod tests {
         assert_eq!(Object::read(r#"{"a":1}"#).unwrap().edit().remove("a").apply(), "{}");
         assert_eq!(object.string("b").as_deref(), Some("é/"));
         assert!(Object::read("[]").is_none() && Object::read("1").is_none());
+        let twice = Object::read(r#"{"a":1,"b":2,"a":3}"#).unwrap();
+        assert_eq!(twice.edit().set("a", "4").apply(), r#"{"b":2,"a":4}"#, "what stood twice stands once");
     }
 
     proptest! {

@@ -15,17 +15,17 @@ use super::{
 };
 
 const SHARED: &str = "isolation = 'shared'";
-const ADA: &str = "adas-token-of-some-length";
-const CI: &str = "the-token-of-ci-and-more";
+pub const ADA: &str = "adas-token-of-some-length";
+pub const CI: &str = "the-token-of-ci-and-more";
 
 /// An entry of `tokens`.
-fn entry(name: &str, token: &str, more: &str) -> String {
+pub fn entry(name: &str, token: &str, more: &str) -> String {
     let sha256: String = config::hash(token).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{{ name = '{name}', sha256 = '{sha256}'{more} }}")
 }
 
 /// Two upstreams; `ada` may use both, `ci` the first.
-fn guarded() -> String {
+pub fn guarded() -> String {
     let tokens = [entry("ada", ADA, ""), entry("ci", CI, ", upstreams = ['a']")].join(", ");
     format!("[hub]\nauth = {{ tokens = [{tokens}] }}\n{}{}", echo("a", SHARED), echo("b", SHARED))
 }
@@ -37,7 +37,7 @@ async fn open(hub: &Hub, path: &str, headers: &[(&str, &str)]) -> (Answer, Strin
     (answer, session)
 }
 
-fn bearer(token: &str) -> String {
+pub fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 

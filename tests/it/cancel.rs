@@ -173,7 +173,7 @@ async fn a_call_that_takes_too_long_is_cancelled_and_answered() {
         let answer = client.send(&call("x", "hang", json!({ "mark": "m" }))).await;
         assert_eq!((answer.status, answer.error().0, &answer.last()["id"]), (200, -32603, &json!("x")), "{keys}");
         let data = &answer.last()["error"]["data"];
-        assert_eq!(data, &json!({ "upstream": "a", "retryable": true }));
+        assert_eq!(data, &json!({ "upstream": "a", "reason": "timeout", "retryable": true }));
         let text = file_until(&log, |log| !cancelled(log).is_empty()).await;
         assert_eq!(cancelled(&text)[0], upstream_id(&text, "m"));
     }

@@ -151,7 +151,7 @@ fn version_tells_the_revisions() {
     assert_eq!(run(folder.path(), &["--version"]), (0, first.clone(), String::new()));
     let (code, stdout, stderr) = run(folder.path(), &["version", "--verbose"]);
     assert_eq!((code, stderr.as_str()), (0, ""));
-    for word in [first.trim(), "platform: ", "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+    for word in [first.trim(), "platform: ", "features: ", "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
         assert!(stdout.contains(word), "{word} is not in {stdout}");
     }
 }

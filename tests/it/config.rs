@@ -73,6 +73,7 @@ fn every_key_arrives() {
         allowed_hosts = ["Example.com:80"]
         allowed_origins = ["https://App.example.com:443"]
         admin_socket = "run/../own.sock"
+        drain_delay = "5s"
         drain_timeout = "1h"
         workers = "${env:N}"
         [hub.limits]
@@ -139,7 +140,7 @@ fn every_key_arrives() {
     assert_eq!(hub.default.as_ref().unwrap().as_str(), "time");
     assert_eq!(hub.allowed_hosts, ["example.com:80"]);
     assert_eq!(hub.allowed_origins, ["https://app.example.com"]);
-    assert_eq!(hub.drain_timeout, Duration::from_secs(3600));
+    assert_eq!((hub.drain_delay, hub.drain_timeout), (Duration::from_secs(5), Duration::from_secs(3600)));
     assert_eq!(hub.admin_socket.as_deref(), Some(Path::new("/etc/hub/run/../own.sock")));
     assert_eq!(hub.workers, Some(7));
     assert_eq!(hub.log.level, Level::Debug);

@@ -167,7 +167,7 @@ async fn f62_every_status_can_be_read_by_the_page() {
         (400, "GET", "/a/mcp", vec![session, ("mcp-protocol-version", "1999-01-01")], Value::Null),
         (403, "POST", "/a/mcp", vec![json_body, takes, session, ("host", "evil.example")], ping.clone()),
         (404, "POST", "/nowhere/mcp", vec![json_body], ping.clone()),
-        (404, "GET", "/", vec![], Value::Null),
+        (404, "GET", "/nothing", vec![], Value::Null),
         (404, "POST", "/a/mcp", vec![json_body, takes, ("mcp-session-id", "gone")], ping.clone()),
         (404, "POST", "/a/message?sessionId=gone", vec![json_body], ping.clone()),
         (405, "PUT", "/a/mcp", vec![session], Value::Null),

@@ -130,6 +130,13 @@ impl Hub {
         command.output().unwrap()
     }
 
+    /// The same while the test goes on.
+    pub async fn commanded(&self, args: &[&str]) -> (i32, String, String) {
+        let mut command = hubward(args);
+        command.arg("-c").arg(self.path()).env("XDG_RUNTIME_DIR", self.folder.path());
+        told(&tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap())
+    }
+
     /// Its folder, for the next hub. This one is killed.
     pub fn leave(mut self) -> tempfile::TempDir {
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())

@@ -56,7 +56,8 @@ async fn f78_a_mount_with_all_the_calls_it_bears_says_503_and_the_others_do_not_
         }
     };
     assert_eq!((refused.status, refused.headers["retry-after"].as_str()), (503, "1"), "{refused:?}");
-    assert_eq!(refused.last()["error"]["data"], json!({ "upstream": "full", "retryable": true }));
+    let data = json!({ "upstream": "full", "reason": "overloaded", "retryable": true, "retryAfterMs": 1000 });
+    assert_eq!(refused.last()["error"]["data"], data);
     assert!(refused.error().1.contains("`full` has 4 calls in flight"), "{refused:?}");
     let modern = modern_call(&hub, "/full/mcp").await;
     assert_eq!((modern.status().as_u16(), modern.headers()["retry-after"].to_str().unwrap()), (503, "1"));

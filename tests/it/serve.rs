@@ -42,3 +42,23 @@ async fn p23_the_older_transport_serves_beside_the_newer() {
     assert_eq!(client.send(&call).await, 202);
     assert_eq!(client.stream.message().await.unwrap()["result"]["content"][0]["text"], "hi");
 }
+
+#[cfg(not(feature = "otel"))]
+#[tokio::test]
+async fn a_hub_built_without_otel_says_so_once_and_touches_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hub.toml"), super::fixture::modern("m", &[], "")).unwrap();
+    let mut command = super::fixture::hubward(&["serve", "--bind", "127.0.0.1:0", "-c"]);
+    command.arg(folder.path().join("hub.toml")).env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
+    let hub = Hub::run(folder, command);
+    let client = Client::open(&hub, "/m/mcp").await;
+    for context in ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-1-2-01"] {
+        let meta = json!({ "tracestate": "a=1", "traceparent": context });
+        let answer = client.request("tools/call", json!({ "name": "echo", "_meta": meta })).await.last();
+        let arrived = answer["result"]["content"][1]["text"].as_str().unwrap();
+        assert!(arrived.contains(&format!(r#""traceparent":"{context}""#)), "{arrived}");
+        assert!(arrived.contains(r#""tracestate":"a=1""#), "{arrived}");
+    }
+    let said = "OTEL_EXPORTER_OTLP_ENDPOINT is set: this hubward was built without `otel`";
+    assert_eq!(hub.log().matches(said).count(), 1, "{}", hub.log());
+}

@@ -29,7 +29,7 @@ const CONNECTIONS_MAX: usize = 16;
 pub fn random(bytes: usize) -> String {
     let mut random = vec![0; bytes];
     // Fails only where the system has no randomness at all; an empty text is then refused by whoever reads it.
-    match aws_lc_rs::rand::fill(&mut random) {
+    match getrandom::fill(&mut random) {
         Ok(()) => URL_SAFE_NO_PAD.encode(random),
         Err(_) => String::new(),
     }

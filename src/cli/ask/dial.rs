@@ -183,7 +183,7 @@ impl Opened {
             match peer {
                 Peer::Remote(..) => drop(tokio::time::timeout(FAREWELL_MAX, peer.ended()).await),
                 // Its own patience is limited.
-                Peer::Process(_) => drop(peer.ended().await),
+                Peer::Process(_) | Peer::Inside(_) => drop(peer.ended().await),
             }
         }
     }

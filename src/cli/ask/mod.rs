@@ -11,7 +11,7 @@ mod arguments;
 mod dial;
 mod form;
 mod lists;
-mod plain;
+pub(super) mod plain;
 mod raw;
 mod save;
 mod schema;
@@ -150,6 +150,24 @@ fn asked(
     };
     log.flush();
     code
+}
+
+/// Greets a server as any client does: its name, the revision, and how many tools it has, if it offers any.
+pub(super) async fn greet(target: &Target) -> Result<(String, String, Option<usize>), Stop> {
+    let (talk, opened) = (Talk::default(), dial::Opened::default());
+    let met = async {
+        let server = server::Server::reach(target, &talk, &opened).await?;
+        let name = server.profile.result["serverInfo"]["name"].as_str().unwrap_or("the server").to_owned();
+        let revision = server.profile.speaks.as_str().to_owned();
+        let tools = match server.profile.can(&["tools"]) {
+            true => Some(server.list("tools/list", "tools", "tools").await?.items.len()),
+            false => None,
+        };
+        Ok((name, revision, tools))
+    };
+    let met = met.await;
+    opened.close().await;
+    met
 }
 
 /// [`once`], on a runtime of its own.

@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use crate::wire::printable::is_plain;
+
 /// Without control characters, and without what turns the direction of a text. Lines and tabs stay.
 pub fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -14,7 +16,7 @@ pub fn text(text: &str) -> String {
             '\n' | '\t' => out.push(c),
             // Alone it would write over what stands there.
             '\r' if chars.peek() == Some(&'\n') => {}
-            c if is_odd(c) => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
+            c if !is_plain(c) => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
             c => out.push(c),
         }
     }
@@ -35,15 +37,11 @@ pub fn json(json: &str) -> String {
             // Only between tokens can they stand as they are.
             '\n' | '\r' | '\t' => out.push(c),
             // None of them is beyond the basic plane.
-            c if is_odd(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c if !is_plain(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
             c => out.push(c),
         }
     }
     out
-}
-
-fn is_odd(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Valid JSON, one member a line.

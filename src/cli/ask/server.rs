@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json, value::RawValue};
-use tokio::sync::mpsc;
 
 use super::{
     dial::{Opened, Ourselves, dial},
@@ -17,7 +16,7 @@ use crate::{
         Profile,
         input::{self, Outcome, Question},
     },
-    link::connection::{Caller, Connection, EVENTS_MAX, Event},
+    link::connection::{Caller, Connection, EVENTS_MAX, Event, queue},
     wire::{
         Id, Message,
         envelope::PROTOCOL_VERSION,
@@ -131,13 +130,13 @@ impl<'a> Server<'a> {
         }
         let level = self.talk.verbose.then_some(LOG_LEVEL);
         let params = self.ourselves.introduction.put_on(request.params(), level);
-        let full = params.and_then(|params| message::one(request.with_params(&params)));
+        let full = params.map(|params| request.with_params(&params));
         full.ok_or_else(|| Stop::usage("`params` and its `_meta` must be objects"))
     }
 
     /// A request and its response, with all that comes in between.
     async fn exchange(&self, request: &Message) -> Result<Message, Stop> {
-        let (to, mut events) = mpsc::channel(EVENTS_MAX);
+        let (to, mut events) = queue::channel(EVENTS_MAX);
         let caller = Caller { key: 1, askable: true, logs: true };
         let lost = |error| stop::of_call(&error, true);
         let reply = self.connection.call(request, caller, &to).await.map_err(lost)?;

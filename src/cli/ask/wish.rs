@@ -96,7 +96,7 @@ async fn fulfil(target: &Target, talk: &Talk, wish: Wish, opened: &Opened) -> Re
         && raw.is_greeting()
     {
         let connection = dial::silently(target, &talk.listener(), opened)?;
-        let profile = Profile { speaks: Speaks::Legacy(Revision::LATEST), result: Value::Null };
+        let profile = Profile::new(Speaks::Legacy(Revision::LATEST), Value::Null);
         let server = Server::ungreeted(connection, profile, target.config.start_timeout, talk);
         return raw.send(&server, talk).await;
     }

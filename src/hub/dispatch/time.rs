@@ -24,24 +24,28 @@ impl Calls {
     /// Whoever still reads hears why there is no answer.
     pub(super) fn session_ended(&mut self) -> Option<Event> {
         let id = self.open.pop()?.id().cloned()?;
-        self.record(Some(&id), || (Outcome::Cancelled, 0));
-        self.route.serving.count_error();
         let name: Arc<str> = self.route.name.as_str().into();
-        Some(Event::Failed { id, error: CallError::Ended { name, why: self.session.why() } })
+        let error = CallError::Ended { name, why: self.session.why() };
+        self.because(&id, error.kind(), &error);
+        self.record(Some(&id), || (Outcome::Cancelled, 0));
+        self.route.serving.meter.lost();
+        Some(Event::Failed { id, error })
     }
 
     pub(super) fn time_out(&mut self) -> Option<Event> {
         let id = self.open.pop()?.id().cloned()?;
-        self.record(Some(&id), || (Outcome::Failed, 0));
-        self.route.serving.count_error();
         let name: Arc<str> = self.route.name.as_str().into();
+        let limit = if self.deadline < self.last_deadline { self.limit } else { self.limit * RENEWALS_MAX };
+        let error = CallError::Timeout { name, limit };
+        self.because(&id, error.kind(), &error);
+        self.record(Some(&id), || (Outcome::Failed, 0));
+        self.route.serving.meter.lost();
         if self.open.is_empty() {
             self.replies.drain(..).for_each(|reply| reply.cancel("the call took longer than request_timeout"));
         }
         if let Some(bridged) = self.bridged() {
             bridged.connection.suspect();
         }
-        let limit = if self.deadline < self.last_deadline { self.limit } else { self.limit * RENEWALS_MAX };
-        Some(Event::Failed { id, error: CallError::Timeout { name, limit } })
+        Some(Event::Failed { id, error })
     }
 }

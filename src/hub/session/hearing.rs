@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     bridge::feed::{KINDS, missed},
-    hub::audience::is_below,
+    hub::audience::is_within,
 };
 
 impl Session {
@@ -30,6 +30,19 @@ impl Session {
         let Some(at) = state.listens.iter().position(|listen| listen.number == number) else { return Vec::new() };
         let gone = state.listens.swap_remove(at);
         gone.uris.into_iter().filter(|uri| !state.listens.iter().any(|other| other.uris.contains(uri))).collect()
+    }
+
+    /// Does the client want to hear of this resource, or of what it is a part of?
+    pub fn wants(&self, uri: &str) -> bool {
+        let state = self.state();
+        state.subscriptions.iter().any(|whole| is_within(whole, uri))
+            || state.listens.iter().any(|listen| listen.wants(uri))
+    }
+
+    /// Does the client hear of changes of a list? One without sessions says so.
+    pub fn hears_of(&self, method: &str) -> bool {
+        let named = |listen: &Listen| listen.methods.iter().any(|own| own == method);
+        self.transport != Transport::Stateless || self.state().listens.iter().any(named)
     }
 
     pub fn is_listening(&self) -> bool {
@@ -109,6 +122,6 @@ pub struct Listen {
 
 impl Listen {
     fn wants(&self, uri: &str) -> bool {
-        self.uris.iter().any(|whole| uri == whole || is_below(whole, uri))
+        self.uris.iter().any(|whole| is_within(whole, uri))
     }
 }

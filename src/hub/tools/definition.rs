@@ -6,7 +6,10 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::wire::object::Object;
+use crate::{
+    config::hex,
+    wire::{members, object::Object},
+};
 
 /// Longest name of a tool that is kept.
 const NAME_BYTES_MAX: usize = 1024;
@@ -84,7 +87,9 @@ impl Definitions {
             let Some((name, new)) = Definition::read(tool.get()) else { return false };
             match self.0.get_mut(&name) {
                 // Which of two a client takes is not known: together they are neither.
-                Some(twin) => twin.hash = hex(digest(&SHA256, format!("{} {}", twin.hash, new.hash).as_bytes())),
+                Some(twin) => {
+                    twin.hash = hex(digest(&SHA256, format!("{} {}", twin.hash, new.hash).as_bytes()).as_ref())
+                }
                 None => drop(self.0.insert(name, new)),
             }
             self.0.len() <= TOOLS_MAX
@@ -98,7 +103,7 @@ impl Definitions {
             put(&mut context, b'"', name);
             put(&mut context, b'=', &definition.hash);
         }
-        let mut hash = hex(context.finish());
+        let mut hash = hex(context.finish().as_ref());
         hash.truncate(16);
         hash
     }
@@ -133,11 +138,7 @@ impl Difference {
 fn hash_of(json: &str) -> String {
     let mut context = Context::new(&SHA256);
     feed(&mut context, json, 0);
-    hex(context.finish())
-}
-
-fn hex(digest: aws_lc_rs::digest::Digest) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(context.finish().as_ref())
 }
 
 /// A text with its kind and length before it: no two rows of them read the same.
@@ -169,9 +170,9 @@ fn feed(context: &mut Context, json: &str, depth: usize) {
             count(context, b'[', items.len());
             items.into_iter().for_each(|item| feed(context, item.get(), depth + 1));
         }
-        Some(b'"') => match serde_json::from_str::<String>(json) {
-            Ok(text) => put(context, b'"', &text),
-            Err(_) => put(context, b'?', json),
+        Some(b'"') => match members::string(json) {
+            Some(text) => put(context, b'"', &text),
+            None => put(context, b'?', json),
         },
         _ => put(context, b'?', json),
     }

@@ -12,7 +12,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use super::definition::Definitions;
-use crate::{auth::file, config::Name};
+use crate::{
+    auth::file,
+    config::{Name, hex},
+};
 
 const VERSION: u32 = 1;
 
@@ -52,7 +55,7 @@ impl PinFile {
     fn in_folder(folder: &Path, config: &Path, upstream: &Name) -> PinFile {
         let config = config.to_string_lossy().into_owned();
         let hash = digest(&SHA256, config.as_bytes());
-        let hash: String = hash.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(&hash.as_ref()[..12]);
         let path = folder.join(format!("{upstream}-{hash}.json"));
         PinFile { path, config, upstream: upstream.as_str().to_owned() }
     }

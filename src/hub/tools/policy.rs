@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::json;
 
 use super::{
     definition::{self, Definition},
@@ -21,6 +20,7 @@ use crate::{
         envelope::name_of,
         message::{self, INTERNAL_ERROR, INVALID_PARAMS},
         object::{Object, retain_list},
+        trouble::{Reason, Retry, Trouble},
     },
 };
 
@@ -77,9 +77,8 @@ pub async fn vet(route: &Route, bridged: &Arc<Bridged>, request: &Message) -> Re
             ),
             false => format!("upstream `{upstream}`: {why}"),
         };
-        let data = json!({ "upstream": upstream, "withheld": true });
         let code = if is_call { INVALID_PARAMS } else { INTERNAL_ERROR };
-        Err(message::error_response(request.id(), code, &text, Some(&data)))
+        Err(Trouble::new(code, Reason::Withheld, Retry::No, text).of(upstream).response(request.id()))
     };
     if let Some(why) = why {
         return refused(&why);
@@ -122,8 +121,9 @@ pub fn listed(route: &Route, session: u64, request: &Message, bytes: Bytes) -> B
     let Some(answer) = message::one(bytes.clone()) else { return bytes };
     let Some(text) = answer.result() else { return bytes };
     let unreadable = || {
-        let why = format!("upstream `{}`: its list of tools cannot be read", route.name);
-        message::error_response(request.id(), INTERNAL_ERROR, &why, None)
+        let upstream = route.name.as_str();
+        let why = format!("upstream `{upstream}`: its list of tools cannot be read");
+        Trouble::new(INTERNAL_ERROR, Reason::Failed, Retry::No, why).of(upstream).response(request.id())
     };
     let guarded = is_guarded(&route.config);
     let Some(result) = Object::read(text) else { return if guarded { unreadable() } else { bytes } };
@@ -147,7 +147,7 @@ pub fn listed(route: &Route, session: u64, request: &Message, bytes: Bytes) -> B
     match retain_list(list.value.get(), wanted) {
         None => unreadable(),
         Some(None) => bytes,
-        Some(Some(rest)) => answer.with(answer.span(list.value), &rest),
+        Some(Some(rest)) => answer.with(answer.span(list.value.get()), &rest),
     }
 }
 

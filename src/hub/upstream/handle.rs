@@ -1,6 +1,10 @@
 //! The way to an upstream, for those who know no actors.
 
 use super::*;
+use crate::wire::{
+    message::INTERNAL_ERROR,
+    trouble::{Reason, Retry, Trouble},
+};
 
 /// An upstream cannot be called now.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -8,13 +12,33 @@ use super::*;
 pub struct Unavailable {
     pub name: Name,
     pub reason: String,
+    /// The reason in one word.
+    pub why: Reason,
     /// When to come back; none where only a changed configuration helps.
     pub retry_after: Option<Duration>,
+    /// Its last lines on stderr, where callers may see them.
+    pub stderr: Vec<String>,
 }
 
 impl Unavailable {
     pub fn new(name: &Name, reason: &str, retry_after: Option<Duration>) -> Unavailable {
-        Unavailable { name: name.clone(), reason: reason.to_owned(), retry_after }
+        let why = Reason::Failed;
+        Unavailable { name: name.clone(), reason: reason.to_owned(), why, retry_after, stderr: Vec::new() }
+    }
+
+    /// The same for another reason than a failure.
+    pub fn because(self, why: Reason) -> Unavailable {
+        Unavailable { why, ..self }
+    }
+
+    /// What the caller is told.
+    pub fn trouble(&self) -> Trouble {
+        let (mut text, retry) = (self.to_string(), Retry::from(self.retry_after));
+        if let Some(last) = self.stderr.last() {
+            text += &last_words(last);
+        }
+        let trouble = Trouble::new(INTERNAL_ERROR, self.why, retry, text).of(self.name.as_str());
+        Trouble { stderr: self.stderr.clone(), ..trouble }.advised()
     }
 }
 
@@ -37,19 +61,19 @@ pub struct UpstreamHandle {
     address: Option<Addr<Upstream>>,
     patience: Duration,
     /// Why there is no actor.
-    absent: &'static str,
+    absent: (Reason, &'static str),
 }
 
 impl UpstreamHandle {
     pub fn to(name: &Name, address: Addr<Upstream>, config: &UpstreamConfig) -> UpstreamHandle {
         // A start has its own deadline; this one covers the wait for the permit to start.
         let patience = config.start_timeout * 2;
-        UpstreamHandle { name: name.clone(), address: Some(address), patience, absent: "" }
+        UpstreamHandle { name: name.clone(), address: Some(address), patience, absent: (Reason::Failed, "") }
     }
 
     /// The handle of an upstream that is switched off.
-    pub fn absent(name: &Name, why: &'static str) -> UpstreamHandle {
-        UpstreamHandle { name: name.clone(), address: None, patience: Duration::ZERO, absent: why }
+    pub fn absent(name: &Name, why: Reason, text: &'static str) -> UpstreamHandle {
+        UpstreamHandle { name: name.clone(), address: None, patience: Duration::ZERO, absent: (why, text) }
     }
 
     #[cfg(test)]
@@ -65,7 +89,7 @@ impl UpstreamHandle {
     /// Asks for a connection, and waits for it.
     pub async fn connect(&self, session: Option<&Arc<Session>>) -> Outcome {
         let Some(address) = &self.address else {
-            return Err(Unavailable::new(&self.name, self.absent, None));
+            return Err(Unavailable::new(&self.name, self.absent.1, None).because(self.absent.0));
         };
         let soon = Some(Duration::from_secs(1));
         // The actor keeps one end only, so that it sees a caller leave.
@@ -77,8 +101,8 @@ impl UpstreamHandle {
         match tokio::time::timeout(self.patience, connected).await {
             Ok(Some(outcome)) => outcome,
             // The actor is being rebuilt, or was retired this instant.
-            Ok(None) => Err(Unavailable::new(&self.name, "it is being replaced", soon)),
-            Err(_) => Err(Unavailable::new(&self.name, "it is still starting", soon)),
+            Ok(None) => Err(Unavailable::new(&self.name, "it is being replaced", soon).because(Reason::Draining)),
+            Err(_) => Err(Unavailable::new(&self.name, "it is still starting", soon).because(Reason::Starting)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The processes of an upstream: what starts one, and what its start and its end mean for those who wait.
 
-use super::*;
+use super::{act::STOPPED, *};
 use crate::link::remote::Transport;
 
 impl Upstream {
@@ -30,9 +30,12 @@ impl Upstream {
             config: self.spec.config.clone(),
             far: self.far.clone(),
             engine: self.spec.engine.clone(),
+            number,
+            serving: self.spec.serving.clone(),
             attribution,
             greeting,
             hear: self.listener(session),
+            journal: self.spec.serving.journal.clone(),
             spawned: Box::new({
                 let address = address.clone();
                 move |peer| crate::hub::order(&address, Told::Spawned { number, peer })
@@ -47,6 +50,8 @@ impl Upstream {
         let running = Running { waiter, session: owner, given_up: given_up.clone(), peer: None, ready: None };
         self.instances.insert(number, running);
         tracing::info!(upstream = %self.spec.name, instance = number, "starting");
+        self.note("starting", None, "starting");
+        let began = Instant::now();
         let free = self.spec.free.clone();
         self.spec.tasks.spawn_local(async move {
             let start = async {
@@ -76,7 +81,7 @@ impl Upstream {
                 }
             };
             let watch = &instance.watch;
-            let told = Told::Started { number, bridged, watch: watch.clone() };
+            let told = Told::Started { number, bridged, watch: watch.clone(), took: began.elapsed() };
             if address.send(told).await.is_err() {
                 watch.close("its supervisor ended");
             }
@@ -96,7 +101,7 @@ impl Upstream {
     pub(super) fn listener(&self, session: Option<&Arc<Session>>) -> Hear {
         let owner = session.map(Arc::downgrade);
         let audience = (self.isolation() == Isolation::Shared).then(|| self.spec.audience.clone());
-        let serving = self.spec.serving.clone();
+        let (name, serving) = (self.spec.name.clone(), self.spec.serving.clone());
         Arc::new(move |message: WireMessage, whose: &Whose| {
             // What is remembered of a list goes before anybody reads the list again.
             if message.method() == "notifications/tools/list_changed" {
@@ -108,7 +113,8 @@ impl Upstream {
                 (None, Some(session)) => session.hear(&message),
                 // A process of the pool, between two clients.
                 (None, None) => {
-                    tracing::debug!(method = message.method(), "a message of a pooled process belongs to nobody")
+                    let method = message.method();
+                    tracing::debug!(upstream = %name, method, "a message of a pooled process belongs to nobody")
                 }
             }
         })
@@ -132,6 +138,9 @@ impl Upstream {
 
     pub(super) fn prove(&mut self, context: &mut Context<Self>) {
         self.proving = true;
+        if self.is_stopped() {
+            return self.proof(Err(STOPPED.into()));
+        }
         if self.step(Event::Wanted, context) == Some(Effect::Spawn) {
             self.spawn(None, context);
         }
@@ -142,9 +151,11 @@ impl Upstream {
         number: u64,
         bridged: Arc<Bridged>,
         watch: ConnectionWatch,
+        took: Duration,
         context: &mut Context<Self>,
     ) {
         self.step(Event::Ready, context);
+        self.spec.serving.meter.started(took);
         self.unauthorized = false;
         self.settle_era(Some(bridged.profile.is_modern()));
         let Some(running) = self.instances.get_mut(&number) else { return };
@@ -152,6 +163,7 @@ impl Upstream {
         tracing::info!(upstream = %self.spec.name, instance = number, pid, "ready");
         running.ready = Some(watch);
         let waiter = running.waiter.take();
+        self.note("ready", pid, "ready");
         self.spec.serving.profile.store(Some(bridged.profile.clone()));
         self.proof(Ok(()));
         match self.isolation() {
@@ -183,7 +195,9 @@ impl Upstream {
 
     pub(super) fn start_failed(&mut self, number: u64, error: StartError, context: &mut Context<Self>) {
         tracing::warn!(upstream = %self.spec.name, instance = number, reason = %error.full, "did not start");
-        let waiter = self.instances.remove(&number).and_then(|running| running.waiter);
+        let gone = self.instances.remove(&number);
+        self.note("failed", gone.as_ref().and_then(Running::pid), format_args!("did not start: {}", error.full));
+        let waiter = gone.and_then(|running| running.waiter);
         let was_modern = self.modern.is_some_and(|(modern, _)| modern);
         if self.spec.config.era == Era::Auto && (error.wrong_era || was_modern) {
             // It is another program by now: ask again.
@@ -198,7 +212,8 @@ impl Upstream {
             // What it refused is this client's own greeting; others may be welcome.
             Some(waiter) if error.refused && self.isolation() == Isolation::Session => {
                 self.life.forget_start();
-                let _ = waiter.send(Err(Unavailable::new(&self.spec.name, &error.public, None)));
+                let refused = Unavailable::new(&self.spec.name, &error.public, None);
+                let _ = waiter.send(Err(self.with_words(refused, &error.stderr)));
                 return self.serve_queue(context);
             }
             waiter => waiter,
@@ -207,6 +222,8 @@ impl Upstream {
         self.stderr = error.stderr;
         let event = if error.unauthorized { Event::Unauthorized } else { Event::StartFailed };
         let effect = self.step(event(error.full.clone()), context);
+        // Who hears of the failure finds it in the status.
+        self.tell();
         let after = match effect {
             Some(Effect::WakeAt(at)) => Some(at.saturating_duration_since(Instant::now())),
             _ => None,
@@ -239,8 +256,10 @@ impl Upstream {
         stderr: Vec<String>,
         context: &mut Context<Self>,
     ) {
-        self.instances.remove(&number);
-        if asked || self.retiring.is_some() {
+        let pid = self.instances.remove(&number).and_then(|running| running.pid());
+        let asked = asked || self.retiring.is_some();
+        self.note(if asked { "stopped" } else { "lost" }, pid, &why);
+        if asked {
             tracing::info!(upstream = %self.spec.name, instance = number, "{why}");
             self.step(Event::Stopped, context);
         } else {
@@ -264,6 +283,7 @@ impl Upstream {
 
     #[expect(clippy::disallowed_methods, reason = "the Hub may be reading a file while many have something to say")]
     pub(super) fn proof(&mut self, outcome: Result<(), String>) {
+        self.launched(&outcome);
         if std::mem::take(&mut self.proving) {
             let proved = Proved { name: self.spec.name.clone(), number: self.spec.tether.number, outcome };
             self.spec.proved.do_send(proved);

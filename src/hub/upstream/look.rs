@@ -1,5 +1,7 @@
 //! What is seen of an upstream from outside, and what it looks after from time to time.
 
+use std::time::SystemTime;
+
 use super::*;
 
 impl Upstream {
@@ -7,7 +9,8 @@ impl Upstream {
     pub(super) fn tell(&self) {
         let config = &self.spec.config;
         let state = match self.life.phase() {
-            _ if self.retiring.is_some() => State::Retiring,
+            _ if self.retiring.is_some() || self.halting.is_some() => State::Retiring,
+            _ if config.enabled && self.is_stopped() => State::Disabled,
             _ if !config.enabled => State::Disabled,
             _ if config.unavailable.is_some() => State::Failed,
             _ if self.wants_login().is_some() => State::NeedsAuth,
@@ -29,6 +32,7 @@ impl Upstream {
         };
         let wants = self.wants_login().filter(|_| config.enabled);
         let reason = wants.as_deref().or(reason);
+        let reason = if config.enabled && self.is_stopped() { Some(act::STOPPED) } else { reason };
         let ready = self.instances.values().filter(|running| running.ready.is_some());
         let mut pids: Vec<u32> = ready.filter_map(|running| running.peer.as_ref()?.pid()).collect();
         pids.sort_unstable();
@@ -39,15 +43,23 @@ impl Upstream {
             Some(peer) if state == State::Starting => peer.stderr_tail(STDERR_LINES),
             _ => self.stderr.clone(),
         };
-        self.spec.serving.status.store(Arc::new(UpstreamStatus {
+        // What users see: a start that is tried again and again is one and the same trouble to them.
+        let before = self.spec.serving.status.load();
+        let since = before.since.filter(|_| before.state == state).or_else(|| Some(SystemTime::now()));
+        let status = Arc::new(UpstreamStatus {
             state,
             reason: reason.map(str::to_owned),
-            since: Some(self.since),
+            since,
             pids,
             restarts: self.life.restarts(),
             retry_in,
             stderr,
-        }));
+        });
+        let stirred = !status.is_like(&before);
+        self.spec.serving.status.store(status);
+        if stirred {
+            self.spec.engine.stirred.notify_one();
+        }
     }
 
     /// Why a person has to log in, where that is all that is missing.
@@ -59,32 +71,43 @@ impl Upstream {
         remotes.find_map(|remote| remote.unauthorized()).map(|error| error.to_string())
     }
 
+    /// What a caller is told that cannot be served now.
+    pub(super) fn unavailable(&self, after: Option<Duration>) -> Unavailable {
+        let cause = self.public.as_deref().unwrap_or("it is not running");
+        let reason = match self.life.phase() {
+            Phase::Failed => {
+                format!(
+                    "{cause}; it failed too often and stays down until its configuration changes or it is restarted"
+                )
+            }
+            _ => cause.to_owned(),
+        };
+        let (why, after) = match self.unauthorized {
+            // It is tried again by itself, which is no use to anybody before that.
+            true => (Reason::NeedsAuth, None),
+            false => (Reason::Failed, after),
+        };
+        self.with_words(Unavailable::new(&self.spec.name, &reason, after).because(why), &self.stderr)
+    }
+
+    /// Adds what a process said last, where callers may see it.
+    pub(super) fn with_words(&self, unavailable: Unavailable, stderr: &[String]) -> Unavailable {
+        match self.spec.config.expose_errors {
+            true => Unavailable { stderr: shown(&self.spec.config, stderr), ..unavailable },
+            false => unavailable,
+        }
+    }
+
     pub(super) fn tick(&mut self, context: &mut Context<Self>) {
         if let Some(retire) = &self.retiring {
-            let over = Instant::now() >= retire.deadline;
-            let pinned = retire.pinned && self.isolation() == Isolation::Session;
-            let profile = self.spec.serving.profile.load_full().filter(|_| pinned);
-            for running in self.instances.values() {
-                match &running.ready {
-                    Some(watch) if !watch.is_over() && (over || (watch.in_flight() == 0 && !pinned)) => {
-                        watch.close(retire.why);
-                        // From here on another process answers the session, perhaps with other lists.
-                        if let (Some(session), Some(profile)) = (running.session.upgrade(), &profile) {
-                            session.announce_new_lists(profile);
-                        }
-                    }
-                    None if over || running.waiter.is_none() => running.given_up.cancel(),
-                    _ => {}
-                }
-            }
-            // Nobody can be served by what is starting now.
-            if over || !retire.pinned {
-                self.starts.cancel();
-            }
+            self.wind_down(retire.deadline, retire.pinned, retire.why);
             if self.instances.is_empty() {
                 context.stop();
             }
             return;
+        }
+        if self.halting.is_some() {
+            return self.halt();
         }
         if *self.life.phase() == Phase::Starting || self.far.is_some() {
             self.tell();
@@ -111,6 +134,30 @@ impl Upstream {
             }
             // Lives as long as its session.
             Isolation::Session => {}
+        }
+    }
+
+    /// Lets go of what is not in use, and of everything at the deadline. `pinned`: sessions keep theirs until then.
+    pub(super) fn wind_down(&self, deadline: Instant, pinned: bool, why: &'static str) {
+        let over = Instant::now() >= deadline;
+        let apart = pinned && self.isolation() == Isolation::Session;
+        let profile = self.spec.serving.profile.load_full().filter(|_| apart);
+        for running in self.instances.values() {
+            match &running.ready {
+                Some(watch) if !watch.is_over() && (over || (watch.in_flight() == 0 && !apart)) => {
+                    watch.close(why);
+                    // From here on another process answers the session, perhaps with other lists.
+                    if let (Some(session), Some(profile)) = (running.session.upgrade(), &profile) {
+                        session.announce_new_lists(profile);
+                    }
+                }
+                None if over || running.waiter.is_none() => running.given_up.cancel(),
+                _ => {}
+            }
+        }
+        // Nobody can be served by what is starting now.
+        if over || !pinned {
+            self.starts.cancel();
         }
     }
 }

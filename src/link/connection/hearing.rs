@@ -1,9 +1,11 @@
 //! What comes from the peer, and whose it is.
 
 use super::*;
+use crate::link::tap::Passed;
 
 impl Inner {
-    pub(super) fn handle(&self, inbound: Inbound) {
+    pub(super) fn handle(self: &Arc<Self>, inbound: Inbound) {
+        self.show(Passed::From(&inbound));
         let silence = CallError::is_silence;
         if !matches!(&inbound, Inbound::Doubt) && !matches!(&inbound, Inbound::Failed(_, error) if silence(error)) {
             self.heard.store(self.now(), Ordering::Relaxed);
@@ -32,7 +34,7 @@ impl Inner {
     }
 
     /// `about`: the call on whose stream it came.
-    pub(super) fn route(&self, message: Message, about: Option<u64>) {
+    pub(super) fn route(self: &Arc<Self>, message: Message, about: Option<u64>) {
         match (message.kind(), message.method()) {
             (Kind::Response, _) => self.respond(message),
             (Kind::Request, "ping") => {
@@ -59,7 +61,7 @@ impl Inner {
         }
     }
 
-    pub(super) fn respond(&self, message: Message) {
+    pub(super) fn respond(self: &Arc<Self>, message: Message) {
         let (pending, asks) = match message.id().and_then(Id::as_u64) {
             Some(id) => {
                 let mut table = self.table();
@@ -76,7 +78,7 @@ impl Inner {
             self.used.store(self.now(), Ordering::Relaxed);
         }
         match pending {
-            Some(Pending { original, state: PendingState::Waiting { room, .. }, .. }) => {
+            Some(Pending { original, state: PendingState::Waiting { room }, .. }) => {
                 room.send(Event::Response(message.with_id(&original, None)));
             }
             // Cancelled before the server knew: dropped quietly (F21).
@@ -89,10 +91,10 @@ impl Inner {
         let Ok([Some(raw)]) = message.param(["progressToken"]) else { return };
         let span = message.span(raw);
         let table = self.table();
-        let pending = Id::read(raw.get()).and_then(|token| token.as_u64()).and_then(|id| table.pending.get(&id));
+        let pending = Id::read(raw).and_then(|token| token.as_u64()).and_then(|id| table.pending.get(&id));
         match pending {
-            Some(Pending { token: Some(token), state: PendingState::Waiting { events, .. }, .. }) => {
-                let _ = events.try_send(Event::Progress(message.with(span, token.as_json())));
+            Some(Pending { token: Some(token), state: PendingState::Waiting { room }, .. }) => {
+                let _ = room.queue().try_send(Event::Progress(message.with(span, token.as_json())));
             }
             // Late progress of a call that was cancelled.
             Some(_) => {}
@@ -104,7 +106,7 @@ impl Inner {
     }
 
     /// Finds the call a question belongs to, or refuses it. Guessing would show one client's data to another.
-    pub(super) fn ask(&self, message: Message, about: Option<u64>) {
+    pub(super) fn ask(self: &Arc<Self>, message: Message, about: Option<u64>) {
         let Some(id) = message.id().cloned() else { return };
         let token = message.progress_token().ok().flatten();
         let asked = {
@@ -116,7 +118,7 @@ impl Inner {
                 (None, Attribution::Streams) => None,
             };
             let events = call.and_then(|call| match &table.pending.get(&call)?.state {
-                PendingState::Waiting { events, .. } => Some((call, events.clone())),
+                PendingState::Waiting { room } => Some((call, room.queue().clone())),
                 PendingState::Cancelled { .. } => None,
             });
             events.and_then(|(call, events)| {
@@ -147,7 +149,7 @@ impl Inner {
     /// The server takes a question of its own back.
     pub(super) fn withdraw(&self, message: &Message) {
         let Ok([Some(raw)]) = message.param(["requestId"]) else { return };
-        let Some(id) = Id::read(raw.get()) else { return };
+        let Some(id) = Id::read(raw) else { return };
         let mut table = self.table();
         let asked = |(_, ask): &(&u64, &PendingAsk)| ask.to.is_none() && ask.id == id;
         let Some(number) = table.asks.iter().find(asked).map(|(number, _)| *number) else {
@@ -159,13 +161,13 @@ impl Inner {
                 .for_each(|id| self.fail(id, CallError::Ended { name: self.name.clone(), why: Arc::clone(&why) }));
         };
         let Some(ask) = table.asks.remove(&number) else { return };
-        if let Some(Pending { state: PendingState::Waiting { events, .. }, .. }) = table.pending.get(&ask.call) {
-            let _ = events.try_send(Event::Withdrawn { ask: number });
+        if let Some(Pending { state: PendingState::Waiting { room }, .. }) = table.pending.get(&ask.call) {
+            let _ = room.queue().try_send(Event::Withdrawn { ask: number });
         }
     }
 
     /// The queue of the one call that a log message can be about.
-    pub(super) fn logger(&self, about: Option<u64>) -> Option<mpsc::Sender<Event>> {
+    pub(super) fn logger(&self, about: Option<u64>) -> Option<queue::Sender> {
         let table = self.table();
         let call = match (about, self.attribution) {
             (Some(id), _) => Some(id).filter(|id| table.pending.get(id).is_some_and(|pending| pending.logs)),
@@ -180,7 +182,7 @@ impl Inner {
             }
         };
         match &table.pending.get(&call?)?.state {
-            PendingState::Waiting { events, .. } => Some(events.clone()),
+            PendingState::Waiting { room } => Some(room.queue().clone()),
             PendingState::Cancelled { .. } => None,
         }
     }
@@ -189,9 +191,9 @@ impl Inner {
     pub(super) fn notice(&self, id: Id, message: Message) {
         let table = self.table();
         match id.as_u64().and_then(|id| table.pending.get(&id)).filter(|pending| pending.standing) {
-            Some(Pending { state: PendingState::Waiting { events, .. }, .. }) => {
+            Some(Pending { state: PendingState::Waiting { room }, .. }) => {
                 // A listener that does not keep up loses a notice, never the others their time.
-                let _ = events.try_send(Event::Notice(message));
+                let _ = room.queue().try_send(Event::Notice(message));
             }
             // Late news of a subscription that was ended.
             Some(_) => {}
@@ -204,7 +206,7 @@ impl Inner {
 
     /// The end: each call in flight hears of it once.
     pub(super) fn end(&self, why: &str) {
-        let _ = self.why.set(why.into());
+        let _ = self.why.set((why.into(), false));
         self.died.store(!self.closing.is_cancelled(), Ordering::Relaxed);
         let pending = {
             let mut table = self.table();
@@ -213,9 +215,10 @@ impl Inner {
             table.asks.retain(|_, ask| ask.to.is_some());
             std::mem::take(&mut table.pending)
         };
+        self.over.store(true, Ordering::Release);
         self.ended.cancel();
         for pending in pending.into_values() {
-            if let PendingState::Waiting { room, .. } = pending.state {
+            if let PendingState::Waiting { room } = pending.state {
                 room.send(Event::Failed { id: pending.original, error: self.lost() });
             }
         }
@@ -235,7 +238,7 @@ pub(super) async fn read(inner: Arc<Inner>, mut from: mpsc::Receiver<Inbound>, o
         inner.handle(inbound);
     }
     let why = match inner.why.get() {
-        Some(why) => why.to_string(),
+        Some((why, _)) => why.to_string(),
         None => {
             let known = tokio::time::timeout(OBITUARY_WAIT_MAX, obituary).await;
             known.unwrap_or_else(|_| "closed its output".to_owned())

@@ -31,7 +31,7 @@ impl ConnectionWatch {
     }
 
     pub fn is_over(&self) -> bool {
-        self.0.closing.is_cancelled() || self.0.ended.is_cancelled()
+        self.0.over.load(Ordering::Acquire)
     }
 
     /// Did the peer end it, unasked? Callers that let go of it afterwards change nothing.
@@ -61,8 +61,12 @@ impl ConnectionWatch {
 
     /// Lets the peer go; `why` is what calls in flight are told.
     pub fn close(&self, why: &str) {
-        let _ = self.0.why.set(why.into());
-        self.0.closing.cancel();
+        self.0.shut(why, true);
+    }
+
+    /// Lets a peer go that is of no use any more.
+    pub fn give_up(&self, why: &str) {
+        self.0.shut(why, false);
     }
 
     /// Lets the peer go if no call is under way. A call that comes now is told so before anything is sent.
@@ -74,7 +78,7 @@ impl ConnectionWatch {
     }
 
     /// Sends a `subscriptions/listen` (2026-07-28). It is open until its reply is dropped, or a final event comes.
-    pub async fn listen(&self, message: &Message, events: &mpsc::Sender<Event>) -> Result<Reply, CallError> {
+    pub async fn listen(&self, message: &Message, events: &queue::Sender) -> Result<Reply, CallError> {
         let nobody = Caller { key: OURSELVES, askable: false, logs: false };
         self.0.send(message, nobody, true, events).await
     }
@@ -96,6 +100,11 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// The id that the peer knows the call by.
+    pub fn number(&self) -> u64 {
+        self.id
+    }
+
     /// Cancels the call with a reason other than "the client left".
     pub fn cancel(self, reason: &str) {
         self.connection.abandon(self.id, reason, self.sent && self.cancellable);

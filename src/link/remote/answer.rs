@@ -30,7 +30,7 @@ pub(super) enum Answered {
     /// Its response was passed on.
     Done,
     /// The peer refused it with this, which is a response.
-    Refused(Message),
+    Refused(Box<Message>),
 }
 
 impl Endpoint {
@@ -56,7 +56,7 @@ impl Endpoint {
         for message in messages {
             if is_answer(&message, id) {
                 if marks::code(&message).is_some() {
-                    return Ok(Answered::Refused(message));
+                    return Ok(Answered::Refused(message.into()));
                 }
                 answered = true;
                 self.pass_on(id, request, message, &head).await?;
@@ -110,7 +110,7 @@ impl Endpoint {
                 continue;
             }
             if marks::code(&message).is_some() {
-                return Ok(Answered::Refused(message));
+                return Ok(Answered::Refused(message.into()));
             }
             self.pass_on(id, request, message, &head).await?;
             return Ok(Answered::Done);

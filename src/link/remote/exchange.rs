@@ -1,5 +1,7 @@
 //! A message on its way to a peer, and what comes back for it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use reqwest::{
     Method, Response, StatusCode,
@@ -18,7 +20,7 @@ use super::{
 use crate::wire::{
     Id, Kind, Message,
     envelope::{self, HEADER_MISMATCH},
-    message,
+    members, message,
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -89,7 +91,7 @@ impl Endpoint {
                 };
                 let Answered::Refused(error) = answered else { return Ok(()) };
                 if refreshed || !self.is_stale(request, &error).await {
-                    return self.pass_on(id, request, error, &head).await;
+                    return self.pass_on(id, request, *error, &head).await;
                 }
                 refreshed = true;
                 continue;
@@ -126,8 +128,11 @@ impl Endpoint {
         };
         // A request that stands alone (2026-07-28, basic/transports/streamable-http).
         let name = envelope::name_of(request);
-        let own =
-            [(PROTOCOL_VERSION, Some(version)), ("mcp-method", Some(request.method().to_owned())), ("mcp-name", name)];
+        let own = [
+            (PROTOCOL_VERSION, Some(version)),
+            ("mcp-method", Some(request.method().to_owned())),
+            ("mcp-name", name.map(Cow::into_owned)),
+        ];
         for (header, text) in own {
             if let Some(value) = text.and_then(|text| value(&envelope::encode(&text))) {
                 headers.insert(header, value);
@@ -224,7 +229,7 @@ fn own_id() -> Id {
 /// The revision that a request names for itself.
 pub(super) fn version_of(request: &Message) -> Option<String> {
     let [version] = request.meta([envelope::PROTOCOL_VERSION]).ok()?;
-    serde_json::from_str(version?.get()).ok()
+    members::string(version?).map(Cow::into_owned)
 }
 
 /// The content type, without its parameters.

@@ -57,7 +57,9 @@ impl Failure {
         let name = spec.name.clone();
         match self {
             Failure::Network(why) => CallError::Unreachable { name, why: why.into() },
-            Failure::Cut(why) => CallError::Lost { name, why: format!("broke off its answer ({why})").into() },
+            Failure::Cut(why) => {
+                CallError::Lost { name, why: format!("broke off its answer ({why})").into(), asked: false }
+            }
             Failure::Auth(AuthError::Needed { why, visit }) => {
                 CallError::Unauthorized { name, why: why.into(), visit: visit.map(Into::into) }
             }
@@ -68,7 +70,10 @@ impl Failure {
                 if !page.is_empty() {
                     tracing::debug!(upstream = %name, status = status.as_u16(), page, "refused a request");
                 }
-                let told = if spec.expose_errors && !page.is_empty() { format!(": {page}") } else { String::new() };
+                let told = match spec.expose_errors && !page.is_empty() {
+                    true => spec.secrets.iter().fold(format!(": {page}"), |page, secret| page.replace(secret, "***")),
+                    false => String::new(),
+                };
                 CallError::Status { name, status: status.as_u16(), why: format!("{reason}{told}").into(), retry_after }
             }
             Failure::Odd(why) => CallError::Odd { name, why: why.into() },

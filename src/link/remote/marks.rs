@@ -36,9 +36,9 @@ impl Marks {
         if request.method() != "tools/call" || self.tools.is_empty() {
             return;
         }
-        let Some(marks) = envelope::name_of(request).and_then(|name| self.tools.get(&name)) else { return };
+        let Some(marks) = envelope::name_of(request).and_then(|name| self.tools.get(&*name)) else { return };
         let arguments: Value = match request.param(["arguments"]) {
-            Ok([Some(raw)]) => serde_json::from_str(raw.get()).unwrap_or_default(),
+            Ok([Some(raw)]) => serde_json::from_str(raw).unwrap_or_default(),
             _ => return,
         };
         for mark in marks {
@@ -91,8 +91,7 @@ pub(super) async fn refresh(endpoint: &Endpoint, call: &Message) -> bool {
     let mut cursor: Option<Value> = None;
     for _ in 0..PAGES_MAX {
         let page = cursor.as_ref().map(|cursor| format!(r#","cursor":{cursor}"#)).unwrap_or_default();
-        let meta =
-            Object::read(meta.get()).map_or_else(String::new, |meta| meta.edit().remove("progressToken").apply());
+        let meta = Object::read(meta).map_or_else(String::new, |meta| meta.edit().remove("progressToken").apply());
         let params = format!(r#"{{"_meta":{meta}{page}}}"#);
         let Some(request) = message::one(message::request(&Id::from(0), "tools/list", Some(&params))) else {
             return false;

@@ -9,7 +9,7 @@ use reqwest::{
 use serde_json::{Value, json};
 
 use super::{Endpoint, Inbound, http::Failure, value};
-use crate::wire::{Id, Message, message};
+use crate::wire::{Id, Message, members, message};
 
 pub(super) const SESSION_ID: &str = "mcp-session-id";
 pub(super) const PROTOCOL_VERSION: &str = "mcp-protocol-version";
@@ -63,7 +63,7 @@ impl Session {
         let Some(result) = answer.result() else { return };
         let uri = || {
             let [uri] = request.param(["uri"]).ok()?;
-            serde_json::from_str::<String>(uri?.get()).ok()
+            members::string(uri?).map(std::borrow::Cow::into_owned)
         };
         match request.method() {
             "initialize" => self.open(request, &serde_json::from_str(result).unwrap_or_default(), id.cloned()),

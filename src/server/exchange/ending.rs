@@ -1,6 +1,7 @@
 //! How a request of the newer era ends: a result, an error, or a question.
 
 use super::*;
+use crate::wire::trouble::{Reason, Retry, Trouble};
 
 impl Exchange {
     pub(super) fn finish(&mut self, bytes: Bytes) -> Option<Out> {
@@ -13,7 +14,7 @@ impl Exchange {
         }
         let Some(response) = message::one(bytes) else { return self.fail("its answer is no message") };
         if let Some(result) = response.result() {
-            return match shape::to_modern(self.message.method(), result, &self.profile.result["serverInfo"]) {
+            return match shape::to_modern(self.message.method(), result, &self.profile.server_info) {
                 Some(result) => Some(Out::Final(message::response(&self.id, &result), StatusCode::OK)),
                 None => self.fail("its result is no object"),
             };
@@ -106,8 +107,10 @@ impl Exchange {
     }
 
     pub(super) fn fail(&mut self, why: &str) -> Option<Out> {
-        let why = format!("upstream `{}`: {why}", self.route.name);
-        self.error(INTERNAL_ERROR, &why, Some(json!({ "upstream": self.route.name.as_str() })))
+        let upstream = self.route.name.as_str();
+        let text = format!("upstream `{upstream}`: {why}");
+        let trouble = Trouble::new(INTERNAL_ERROR, Reason::Failed, Retry::No, text).of(upstream);
+        self.error(trouble.code, &trouble.text, Some(trouble.data()))
     }
 
     pub(super) fn error(&mut self, code: i32, why: &str, data: Option<Value>) -> Option<Out> {

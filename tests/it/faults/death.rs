@@ -39,7 +39,10 @@ async fn f4_a_death_in_mid_call_is_one_error_within_100_ms_and_the_next_call_wor
             let (code, text) = answer.error();
             assert_eq!(code, -32603);
             assert!(text.contains("was not repeated"), "{text}");
-            assert_eq!(answer.last()["error"]["data"], json!({ "upstream": "a", "retryable": true }));
+            assert_eq!(
+                answer.last()["error"]["data"],
+                json!({ "upstream": "a", "reason": "failed", "retryable": true })
+            );
             fastest = fastest.min(at - killed);
         }
         assert_ne!(pid(&client).await, victim, "the same session goes on with a new process");

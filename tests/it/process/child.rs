@@ -43,6 +43,7 @@ pub fn spec(command: &str, args: &[&str]) -> ProcessSpec {
         message_bytes_max: 16 * MIB,
         strict_stdout: false,
         sandbox: Default::default(),
+        hears: None,
     }
 }
 
