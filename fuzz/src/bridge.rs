@@ -48,7 +48,7 @@ pub fn eras(data: &[u8]) {
         content::result(method, result, to),
         content::answer(result, Speaks::Legacy(to)),
         older::result(method, result, revision >= 128),
-        shape::to_modern(method, result, &older::hub_info()),
+        shape::to_modern(method, result, &older::hub_info().to_string()),
         content::question(method, result, to).ok().flatten(),
         older::own_params(Some(result)),
         Some(shape::question(method, Some(result))),

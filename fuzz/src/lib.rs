@@ -13,7 +13,7 @@ mod wire;
 
 pub use auth::{callback, challenge, metadata, url};
 pub use bridge::{eras, seal};
-pub use config::config;
+pub use config::{config, import};
 pub use hub::replay;
 pub use link::events;
 pub use server::{guard, head};
@@ -23,7 +23,7 @@ pub use wire::{envelope, lines, message, object};
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their targets and of their folders in `corpus/`.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("callback", callback),
     ("challenge", challenge),
     ("config", config),
@@ -32,6 +32,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("events", events),
     ("guard", guard),
     ("head", head),
+    ("import", import),
     ("lines", lines),
     ("message", message),
     ("metadata", metadata),

@@ -114,8 +114,8 @@ pub fn head(data: &[u8]) {
     } else {
         assert!(takes.json && takes.events);
     }
-    let prefixes = ["".to_owned(), "/a/b".to_owned()];
-    if let Some(target) = resolve(path, &prefixes) {
+    let hub = HubConfig { prefixes: vec!["".to_owned(), "/a/b".to_owned()], ..HubConfig::default() };
+    if let Some(target) = resolve(path, &hub) {
         let leaf = match target.leaf {
             Leaf::Mcp => "mcp",
             Leaf::Sse => "sse",
@@ -123,8 +123,9 @@ pub fn head(data: &[u8]) {
         };
         let spelled = format!("{}/{leaf}", target.base);
         assert!(path == spelled || path.strip_suffix('/') == Some(&spelled), "{path:?}");
+        assert_eq!(target.path, spelled, "{path:?}");
         let name = target.name.map(|name| format!("/{name}")).unwrap_or_default();
-        assert!(prefixes.iter().any(|prefix| format!("{prefix}{name}") == target.base), "{path:?}");
+        assert!(hub.prefixes.iter().any(|prefix| format!("{prefix}{name}") == target.base), "{path:?}");
         assert!(target.name.is_none_or(|name| !name.is_empty() && !name.contains('/')), "{path:?}");
     }
 }
