@@ -32,7 +32,13 @@ if part setup 1200 bash "$HERE/setup.sh"; then
   part remotes 900 bash "$HERE/remotes.sh"
   part oauth 300 bash "$HERE/oauth.sh"
   part browser 300 bash "$HERE/browser.sh"
+  part status 300 bash "$HERE/status.sh"
   part jwt 180 bash "$HERE/jwt.sh"
+  part dropin 180 bash "$HERE/dropin.sh"
+  part fleet 480 bash "$HERE/fleet.sh"
+  part tunnel 180 bash "$HERE/tunnel.sh"
+  part packaging 120 bash "$HERE/packaging.sh"
+  part shell-blocks 900 bash "$HERE/shell-blocks.sh"
   part keyring 600 bash "$HERE/keyring.sh"
 fi
 

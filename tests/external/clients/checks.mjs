@@ -115,9 +115,11 @@ export async function features({ check }, conn, { streams = true } = {}) {
     const text = await conn.callWithProgress('trigger-long-running-operation', { duration: 1, steps: 5 }, (p) => got.push(p.progress));
     expect(text.includes('completed'), text);
     // A client drops a note that arrives in one piece with the result: the last one may be missing.
-    // In the newer era the call may be interrupted by a question; the TypeScript SDK then tells the last note again.
-    const once = got.filter((p, i) => p !== got[i - 1]);
-    expect(once.length >= 4 && once.every((p, i) => p === i + 1), `progress seen: ${got}`);
+    // In the newer era the call may be interrupted by a question. The TypeScript SDK then tells a note again that it has
+    // told before; and of what comes while the client is away the hub keeps the last for when it is back.
+    const once = got.filter((p, i) => p > Math.max(0, ...got.slice(0, i)));
+    const whole = once.length >= 4 && once.every((p, i) => p === i + 1) && once.length === new Set(got).size;
+    expect(streams ? whole : once.length >= 3, `progress seen: ${got}`);
     return `${once.length} of 5`;
   });
   await on('two calls at once', async () => {
