@@ -1,7 +1,7 @@
 //! hubward: one daemon, many MCP servers, each at its own URL.
 //!
 //! This page is the architecture: the words, the layers, and the two paths that matter, of a request and of a
-//! reload.  Each file begins with its own idea.
+//! reload. Each file begins with its idea. Programs build on [`embed`]; docs.rs shows nothing else.
 //!
 //! # The one idea
 //!
@@ -75,7 +75,7 @@
 //! # Actors
 //!
 //! [`Hub`](hub::Hub), one, on the main thread: owns the current [`Config`], the upstreams, and the writing end of the
-//! route table. It obeys [`Reload`](hub::Reload) (the watcher, SIGHUP, the admin socket), [`Act`](hub::act::Act) (start, stop, restart), [`Apply`](hub::Apply) (all else) and [`Drain`](hub::Drain), and hears [`Proved`](hub::upstream::Proved) from an upstream whose
+//! route table. It obeys [`Reload`](hub::Reload) (the watcher, SIGHUP, the admin socket), [`Act`](hub::act::Act) (stop, …), [`Apply`](hub::Apply) (all else) and [`Drain`](hub::Drain), and hears [`Proved`](hub::upstream::Proved) from an upstream whose
 //! new definition works or does not, and [`Ended`](hub::tether::Ended) from a tether whose actor is gone.
 //!
 //! [`Upstream`](hub::upstream::Upstream), one per name: owns its definition, its [`Lifecycle`](hub::lifecycle), and
@@ -104,7 +104,7 @@
 //!
 //! 1. **Socket.** A worker thread of actix-web; [`server::tls`] looks up the certificate of the moment at each handshake.
 //!    `h1_allow_half_closed(false)`: a client that leaves is noticed at once; over HTTP/2 [`server::gone`] notices.
-//! 2. [`server::guard`]: Host and Origin, then content type and declared length. Cheap refusals first. A browser's
+//! 2. [`server::guard`]: Host and Origin, then content type and declared length. A browser's
 //!    preflight ends here, and [`server::cors`] lets the page read whatever the answer will be.
 //! 3. [`server::path`]: which mount, which face of it. Bytes are compared as they came; a path has one spelling.
 //!    [`server::door`]: what the request shows becomes a [principal](access::Principal), or 401 with where to go.

@@ -1,5 +1,7 @@
 //! A hub as a process of its own: what `serve` and `proxy` share beyond [`embed`](crate::embed).
 
+#![cfg_attr(docsrs, doc(hidden))]
+
 pub mod notify;
 pub mod passed;
 
@@ -58,6 +60,7 @@ pub enum StartError {
 
 /// A hub that listens.
 pub struct Running {
+    /// The listeners, and the hub behind them.
     pub serving: Serving,
     keeper: Option<Keeper>,
     /// Somebody else holds a socket of ours as well: who comes while we end is served by the hub after us.

@@ -2,6 +2,8 @@
 //!
 //! SIGTERM or SIGINT: finish. A second one: end at once. SIGHUP: read the configuration again.
 
+#![cfg_attr(docsrs, doc(hidden))]
+
 use tokio_util::sync::CancellationToken;
 
 /// What signals asked for.

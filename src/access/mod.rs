@@ -6,6 +6,8 @@
 //! (2026-07-28, basic/authorization). What belongs to a principal (sessions, parked calls, tasks) is found by its id,
 //! and for any other it is not there.
 
+#![cfg_attr(docsrs, doc(hidden))]
+
 mod failures;
 mod forward;
 mod jwt;

@@ -12,8 +12,11 @@ pub enum Kind {
     Local,
     /// Whoever shows nothing where that is allowed.
     Anyone,
+    /// A static token of hub.toml (Bearer or `X-API-Key`).
     Token,
+    /// A JWT of an identity provider.
     Jwt,
+    /// A client certificate.
     Certificate,
     /// By the word of another service.
     Forwarded,
@@ -126,14 +129,17 @@ impl Principal {
         Principal(Arc::new(Identity { scopes: claims.scopes(), audience: claims.audience(), rules, ..identity }))
     }
 
+    /// What tells it from all others, such as `token:ci`: what sessions, streams and processes belong to.
     pub fn id(&self) -> &str {
         &self.0.id
     }
 
+    /// How it showed who it is.
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
 
+    /// What the operator or the provider calls it; in the log, the audit and the status.
     pub fn name(&self) -> &str {
         &self.0.name
     }

@@ -6,6 +6,8 @@
 //! user are heard. Where the socket is, both sides find by the name of the hub.toml ([`place`]); who holds it, by a lock
 //! that ends with the process ([`socket`]).
 
+#![cfg_attr(docsrs, doc(hidden))]
+
 pub mod place;
 
 #[cfg(unix)]

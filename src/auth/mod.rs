@@ -3,6 +3,8 @@
 //! A remote link puts [`Credentials`] onto each request and tells them of refusals; where they come from is no business
 //! of the link's.
 
+#![cfg_attr(docsrs, doc(hidden))]
+
 pub mod challenge;
 pub(crate) mod file;
 #[cfg(feature = "keyring")]

@@ -10,6 +10,8 @@
 //! | older | newer | with an envelope; the result stripped ([`older`]); `input_required` becomes questions ([`input`]) |
 //! | newer | newer | as it came; `requestState` sealed ([`seal`]) |
 
+#![cfg_attr(docsrs, doc(hidden))]
+
 pub mod ask;
 pub mod content;
 pub mod era;

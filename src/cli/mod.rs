@@ -1,5 +1,7 @@
 //! The commands: flags, one library call, an exit code.
 
+#![cfg_attr(docsrs, doc(hidden))]
+
 pub mod accept;
 pub mod act;
 pub mod ask;

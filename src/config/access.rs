@@ -12,8 +12,11 @@ use url::Url;
 pub struct AccessConfig {
     /// `true`: who shows nothing comes in all the same, on any address.
     pub allow_unauthenticated: bool,
+    /// `[[hub.auth.tokens]]`.
     pub tokens: Vec<TokenConfig>,
+    /// `[hub.auth.jwt]`.
     pub jwt: Option<JwtConfig>,
+    /// `[hub.auth.forward]`.
     pub forward: Option<ForwardConfig>,
 }
 
@@ -34,6 +37,7 @@ impl AccessConfig {
 pub struct TokenConfig {
     /// Who comes with it; unique.
     pub name: String,
+    /// Of the token; the token itself is nowhere.
     pub sha256: [u8; 32],
     /// Where it is good for; `None`: wherever `allow` lets it in.
     pub upstreams: Option<Vec<String>>,
@@ -57,6 +61,7 @@ pub struct JwtConfig {
 /// Another service is asked about each request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardConfig {
+    /// Asked about each request.
     pub url: Url,
     /// The header of its answer that names the caller, in lower case.
     pub user_header: String,
@@ -69,7 +74,9 @@ pub enum Grant {
     All,
     /// A static token or a scope: names that the operator gives.
     Name(String),
+    /// A static token by its name.
     Token(String),
+    /// A scope of a JWT.
     Scope(String),
     /// The subject of a JWT.
     Subject(String),

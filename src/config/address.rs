@@ -16,6 +16,7 @@ pub struct Bind {
     pub host: String,
     /// 0 lets the system choose.
     pub port: u16,
+    /// With TLS or without.
     pub scheme: Scheme,
 }
 
@@ -25,7 +26,9 @@ pub enum Scheme {
     /// https where the hub has a certificate.
     #[default]
     Either,
+    /// Without TLS.
     Http,
+    /// With TLS: `[hub.tls]` says with what.
     Https,
     /// HTTP over a socket in the file system.
     Unix(PathBuf),
@@ -63,6 +66,7 @@ impl Bind {
         }
     }
 
+    /// Whether it is a unix socket.
     pub fn is_socket_file(&self) -> bool {
         matches!(self.scheme, Scheme::Unix(_))
     }

@@ -2,9 +2,11 @@
 //!
 //! [`Config`] is what is *meant*: complete, valid, every default filled in, every path resolved. What is *written*
 //! lives in `file.rs` and `upstream.rs` and never leaves this folder. Everything is pure but [`read`], [`find`] and
-//! [`watch`].
+//! [`watch()`].
 //!
 //! Invariant: a `Config` in hand is one the hub can run. Nobody validates it again.
+
+#![cfg_attr(docsrs, doc(hidden))]
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +25,7 @@ mod hub;
 pub mod import;
 mod inherit;
 mod keys;
+mod limits;
 mod lint;
 mod logs;
 mod name;
@@ -54,6 +57,7 @@ pub use face::Face;
 pub use file::parse;
 pub use inherit::{InheritEnv, SAFE_ENV};
 pub use keys::nearest;
+pub use limits::{Limits, Rate};
 pub use name::{Name, NameError};
 pub use plan::{Plan, plan};
 pub use remote::{Auth, ClientCredentials, OAuthConfig, RemoteConfig, TlsConfig, Transport};
@@ -69,7 +73,9 @@ pub use watch::{Watch, WatchError, watch, watch_all};
 /// Everything the daemon was told.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
+    /// `[hub]`.
     pub hub: HubConfig,
+    /// `[upstreams.<name>]`, each under its name.
     pub upstreams: BTreeMap<Name, UpstreamConfig>,
 }
 
@@ -95,6 +101,7 @@ pub struct HubConfig {
     pub default: Option<Name>,
     /// Where its Streamable HTTP is, and its event stream of 2024-11-05; each under every prefix.
     pub mcp_path: String,
+    /// The same, of the event stream.
     pub sse_path: String,
     /// Which of the two are served, for all upstreams; never none.
     pub transports: Vec<Face>,
@@ -128,7 +135,9 @@ pub struct HubConfig {
     pub workers: Option<usize>,
     /// How others reach it from elsewhere; a flag, and no key. A change needs a new process.
     pub tunnel: Option<TunnelConfig>,
+    /// `[hub.limits]`.
     pub limits: Limits,
+    /// `[hub.log]`.
     pub log: LogConfig,
 }
 
@@ -186,77 +195,12 @@ impl HubConfig {
     }
 }
 
-/// `[hub.limits]`: the maximum of everything that could otherwise grow.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
-    /// One request's body. Tool arguments are small; this leaves room for a pasted image.
-    pub body_bytes_max: usize,
-    /// One message from an upstream. Larger than a body: results carry files.
-    pub message_bytes_max: usize,
-    /// Sessions alive in the whole hub.
-    pub sessions_max: usize,
-    /// A session nobody used for this long is ended.
-    pub session_idle_timeout: Duration,
-    /// Events kept per stream for `Last-Event-ID`.
-    pub replay_events_max: usize,
-    /// Bytes kept per session for `Last-Event-ID`: a thousand large events must not fill the memory.
-    pub replay_bytes_max: usize,
-    /// Calls running at once, per upstream.
-    pub calls_in_flight_max: usize,
-    /// TCP connections; below the usual descriptor limit of a service.
-    pub connections_max: usize,
-    /// Open event streams.
-    pub streams_max: usize,
-    /// Calls that wait, per upstream, for it to start.
-    pub queue_max: usize,
-    /// How long a client may take to answer what a server asks in mid call.
-    pub answer_timeout: Duration,
-    /// Children starting at once: interpreters that start together starve each other.
-    pub starts_max: usize,
-    /// Requests of one principal; `None`: as many as come.
-    pub rate: Option<Rate>,
-    /// Of one principal that showed who it is: calls running at once in the whole hub,
-    pub principal_calls_max: usize,
-    /// and its sessions,
-    pub principal_sessions_max: usize,
-    /// and its open event streams. So that one cannot take the places of all.
-    pub principal_streams_max: usize,
-}
-
-/// How many requests, over time and at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    pub per_second: u32,
-    pub burst: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body_bytes_max: 4 << 20,
-            message_bytes_max: 16 << 20,
-            sessions_max: 10_000,
-            session_idle_timeout: Duration::from_secs(30 * 60),
-            replay_events_max: 1000,
-            replay_bytes_max: 4 << 20,
-            calls_in_flight_max: 1024,
-            connections_max: 25_000,
-            streams_max: 10_000,
-            queue_max: 1024,
-            answer_timeout: Duration::from_secs(10 * 60),
-            starts_max: 4,
-            rate: None,
-            principal_calls_max: 512,
-            principal_sessions_max: 2000,
-            principal_streams_max: 2000,
-        }
-    }
-}
-
 /// `[hub.log]`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LogConfig {
+    /// Nothing less grave is written.
     pub level: Level,
+    /// Lines for people or for programs.
     pub format: Format,
     /// A line for each call; `None`: none.
     pub audit: Option<AuditConfig>,
@@ -267,6 +211,7 @@ pub struct LogConfig {
 pub struct AuditConfig {
     /// Absolute, if the folder of the file is.
     pub path: PathBuf,
+    /// What becomes of calls meanwhile.
     pub on_failure: OnFailure,
 }
 
@@ -283,15 +228,21 @@ pub enum OnFailure {
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Level {
+    /// Something has to be done.
     Error,
+    /// Something may have to be done.
     Warn,
+    /// Starts, stops, reloads.
     #[default]
     Info,
+    /// What each request leads to.
     Debug,
+    /// What passes; secrets never.
     Trace,
 }
 
 impl Level {
+    /// Each with the word for it in hub.toml.
     pub const WORDS: [(&str, Level); 5] = [
         ("error", Level::Error),
         ("warn", Level::Warn),
@@ -300,6 +251,7 @@ impl Level {
         ("trace", Level::Trace),
     ];
 
+    /// The word for it in hub.toml.
     pub fn as_str(self) -> &'static str {
         match self {
             Level::Error => "error",
@@ -320,8 +272,10 @@ impl fmt::Display for Level {
 /// For whom the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
+    /// Text, with colours at a terminal.
     #[default]
     Human,
+    /// One JSON object a line.
     Json,
 }
 
@@ -336,13 +290,17 @@ pub struct UpstreamConfig {
     pub remote: Option<RemoteConfig>,
     /// The program: looked up in PATH, unless it holds a slash; then it is absolute.
     pub command: Text,
+    /// Passed to it as they are: no shell reads them.
     pub args: Vec<Text>,
     /// Variables set on top of what is inherited.
     pub env: BTreeMap<String, Text>,
+    /// What it gets of the hub's own environment.
     pub inherit_env: InheritEnv,
     /// Absolute, if the folder of the file is.
     pub cwd: PathBuf,
+    /// Which clients share a process.
     pub isolation: Isolation,
+    /// When it starts.
     pub start: Start,
     /// Processes of this upstream at once.
     pub process_max: usize,
@@ -356,11 +314,13 @@ pub struct UpstreamConfig {
     pub stop_timeout: Duration,
     /// `false`: at a change the old process stops before the new one starts.
     pub overlap: bool,
+    /// Which revisions it speaks.
     pub era: Era,
     /// `true`: a line on stdout that is not JSON is a failure.
     pub strict_stdout: bool,
     /// `true`: an error tells callers the last lines of stderr too.
     pub expose_errors: bool,
+    /// What happens after its end.
     pub restart: Restart,
     /// Who may use it, of those who are in the hub.
     pub allow: Vec<Grant>,
@@ -368,6 +328,7 @@ pub struct UpstreamConfig {
     pub tools: Option<ToolFilter>,
     /// `true`: a tool whose definition is not the accepted one is withheld.
     pub pin_tools: bool,
+    /// What it may do on this machine.
     pub sandbox: SandboxConfig,
     /// How much the log says about it; `None`: as much as about the hub.
     pub log_level: Option<Level>,
@@ -441,15 +402,19 @@ pub enum Era {
     /// It is asked, on a process that is thrown away if it turns out to be older.
     #[default]
     Auto,
+    /// Up to 2025-11-25: `initialize`, then a session.
     Legacy,
+    /// From 2026-07-28 on: no session, each request stands alone.
     Modern,
 }
 
 /// When the first process starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
+    /// With the first call.
     #[default]
     Lazy,
+    /// With the hub.
     Eager,
 }
 
@@ -458,9 +423,11 @@ pub enum Start {
 pub struct Restart {
     /// More than this many deaths within `period`, and the upstream has failed.
     pub max: usize,
+    /// Over which its ends are counted.
     pub period: Duration,
     /// The first wait; it doubles up to `backoff_max`.
     pub backoff_min: Duration,
+    /// The longest pause between two starts.
     pub backoff_max: Duration,
 }
 

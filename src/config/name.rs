@@ -22,19 +22,25 @@ pub const RESERVED: [&str; 15] = [
 /// Why a word cannot name an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
+    /// It has no character.
     #[error("a name cannot be empty")]
     Empty,
+    /// It has more than 63.
     #[error("a name has at most {LENGTH_MAX} characters")]
     Long,
+    /// The hub needs the path itself.
     #[error("`{0}` is reserved: the hub answers under that path itself")]
     Reserved(String),
+    /// The first character is no letter or digit.
     #[error("a name begins with a lower-case letter or a digit")]
     Begin,
+    /// This one is not among those of [`Name::new`].
     #[error("{0:?} cannot stand in a name, which is made of a-z, 0-9, `.`, `_` and `-`")]
     Character(char),
 }
 
 impl Name {
+    /// The word as a name, if it is one: 1 to 63 of `a-z`, `0-9`, `.`, `_` and `-`, the first a letter or digit.
     pub fn new(word: &str) -> Result<Self, NameError> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let Some(first) = word.chars().next() else {
@@ -55,6 +61,7 @@ impl Name {
         Ok(Self(word.into()))
     }
 
+    /// As it is written in hub.toml and in URLs.
     pub fn as_str(&self) -> &str {
         &self.0
     }

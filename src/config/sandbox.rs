@@ -20,6 +20,7 @@ pub struct SandboxConfig {
     pub memory_max: Option<usize>,
     /// Processes and their threads.
     pub processes_max: Option<usize>,
+    /// `false`: no network at all.
     pub network: bool,
 }
 

@@ -31,6 +31,7 @@ use super::{HubConfig, Scheme, disk};
 pub struct HubTls {
     /// The hub's certificate and those that lead to its authority.
     pub cert: PathBuf,
+    /// Its private key, PEM.
     pub key: PathBuf,
     /// Those who sign the certificates that clients have to show; none: clients show none.
     pub client_ca: Option<PathBuf>,

@@ -30,6 +30,7 @@ impl ToolFilter {
         (&self.allow.written, &self.deny.written)
     }
 
+    /// Whether the hub lists and calls the tool.
     pub fn admits(&self, tool: &str) -> bool {
         self.allow.set.is_match(tool) && !self.deny.set.is_match(tool)
     }

@@ -19,7 +19,7 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Serves a hub on listeners that are bound already, such as a `std::net::TcpListener`, until told to stop; then
 /// finishes what is under way, up to `hub.drain_timeout`. Resolves when the last process has ended.
 ///
-/// `hub` is a [`Config`], or a [`Builder`] with hooks. `hub.bind` of the configuration means nothing here. A listener that
+/// `hub` is a [`Config`](crate::Config), or a [`Builder`] with hooks. `hub.bind` of the configuration means nothing here. A listener that
 /// others reach is refused where nobody would have to show who they are. Signals are the program's business:
 /// [`Shutdown::listen`] takes them, [`Shutdown::default`] is told by its own tokens.
 ///

@@ -1,7 +1,9 @@
 //! Hub: applies Plans, owns the upstreams, publishes routes.
 //!
-//! Everything that changes who lives goes through this actor: the first start, a reload, an embedder's `Apply`.
-//! Plan, then publish: nothing visible changes until everything that can fail has succeeded.
+//! Whatever changes who lives goes through this actor: the first start, a reload, an embedder's `Apply`.
+//! Plan, then publish: nothing visible changes until all that can fail has succeeded.
+
+#![cfg_attr(docsrs, doc(hidden))]
 
 pub mod act;
 pub mod audience;

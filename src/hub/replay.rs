@@ -95,11 +95,14 @@ impl Live {
 /// The stream and the place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventId {
+    /// Which stream of the session.
     pub stream: u64,
+    /// Which event of the stream; they count from 1.
     pub place: u64,
 }
 
 impl EventId {
+    /// Reads a client's `Last-Event-ID`; none where it is none of ours.
     pub fn read(text: &str) -> Option<EventId> {
         let (stream, place) = text.split_once('-')?;
         let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?;
@@ -159,8 +162,10 @@ pub struct Streams {
     store: Option<Store>,
 }
 
+/// Events kept for each stream.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayLimits {
+    /// Bytes kept for each session.
     pub events_max: usize,
     pub bytes_max: usize,
     /// Does the transport have event ids at all?

@@ -237,6 +237,7 @@ impl Connection {
         self.0.table().heeds_cancels = true;
     }
 
+    /// Whether several messages may go as one array: a matter of the revision (2025-03-26 only).
     pub fn allow_batches(&self, allowed: bool) {
         self.0.batches.store(allowed, Ordering::Relaxed);
     }
@@ -266,6 +267,7 @@ impl Connection {
         !self.0.table().pending.is_empty()
     }
 
+    /// How it is told whose a message is that names no request.
     pub fn attribution(&self) -> Attribution {
         self.0.attribution
     }

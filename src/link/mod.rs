@@ -3,6 +3,8 @@
 //! A link is two bounded queues of messages. It ends when its `from` queue closes; what it stood for is
 //! asked to end by dropping every sender of its `to` queue.
 
+#![cfg_attr(docsrs, doc(hidden))]
+
 pub mod connection;
 pub mod inside;
 pub mod keepalive;
@@ -37,13 +39,16 @@ pub const QUEUE_MAX: usize = 64;
 /// Two bounded queues of messages to one peer.
 #[derive(Debug)]
 pub struct Link {
+    /// What goes to the server.
     pub to: mpsc::Sender<Outbound>,
+    /// What comes from it; its end is the end of the link.
     pub from: mpsc::Receiver<Inbound>,
 }
 
 /// What a peer is sent: one JSON-RPC object, or for 2025-03-26 one array.
 #[derive(Clone, Debug)]
 pub struct Outbound {
+    /// The message, without the end of line.
     pub bytes: Bytes,
     /// What came with it, and goes on where the peer is remote.
     pub headers: Option<Headers>,
@@ -93,7 +98,9 @@ impl Inbound {
 /// The other end of a [`Link`]: what a peer sees of us.
 #[derive(Debug)]
 pub struct Peer {
+    /// What goes to the server.
     pub from: mpsc::Receiver<Outbound>,
+    /// What comes from it.
     pub to: mpsc::Sender<Inbound>,
 }
 

@@ -39,13 +39,17 @@ pub use super::{
 pub struct ProcessSpec {
     /// What logs call it.
     pub name: String,
+    /// In `PATH`, or a path; no shell reads it,
     pub command: OsString,
+    /// nor these.
     pub args: Vec<OsString>,
     /// The whole environment; two marks of ours are added.
     pub env: Vec<(OsString, OsString)>,
+    /// The folder it starts in.
     pub cwd: PathBuf,
     /// How long it may take to end when asked to.
     pub stop_timeout: Duration,
+    /// The longest line of its stdout, in bytes.
     pub message_bytes_max: usize,
     /// Whether a line on stdout that is no message ends it.
     pub strict_stdout: bool,

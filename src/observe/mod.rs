@@ -4,6 +4,8 @@
 //! for each call, which [`meter`] counts and [`metrics`] shows. [`journal`] keeps the last lines of an upstream, [`shelf`] the files that they go to as well. What is
 //! written anywhere goes through a bounded queue first.
 
+#![cfg_attr(docsrs, doc(hidden))]
+
 mod append;
 pub mod audit;
 mod form;

@@ -1,5 +1,7 @@
 //! The HTTP front: listeners, limits, the order of guards, drain.
 
+#![cfg_attr(docsrs, doc(hidden))]
+
 pub mod address;
 pub mod admin;
 pub mod cors;

@@ -28,17 +28,25 @@ pub const DEPTH_MAX: usize = 127;
 /// Most messages in one batch (2025-03-26).
 pub const BATCH_MAX: usize = 100;
 
+/// JSON-RPC 2.0 section 5.1: it is no JSON.
 pub const PARSE_ERROR: i32 = -32700;
+/// It is JSON and no message.
 pub const INVALID_REQUEST: i32 = -32600;
+/// There is no such method.
 pub const METHOD_NOT_FOUND: i32 = -32601;
+/// The parameters are not those of the method.
 pub const INVALID_PARAMS: i32 = -32602;
+/// The fault is on our side or behind it.
 pub const INTERNAL_ERROR: i32 = -32603;
 
 /// What a message is, by the members it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// It wants an answer.
     Request,
+    /// It wants none.
     Notification,
+    /// It is one.
     Response,
 }
 
@@ -75,6 +83,7 @@ enum Text {
 pub struct NotAMessage {
     /// [`PARSE_ERROR`] or [`INVALID_REQUEST`].
     pub code: i32,
+    /// In a sentence.
     pub why: String,
     /// The request's id, where it could be read.
     pub id: Option<Id>,
@@ -83,7 +92,9 @@ pub struct NotAMessage {
 /// The body of a POST, or one line of a child.
 #[derive(Clone, Debug)]
 pub enum Body {
+    /// A message.
     One(Message),
+    /// Several in an array, in their order (2025-03-26 only).
     Batch(Vec<Message>),
 }
 
@@ -185,6 +196,7 @@ impl Message {
         Ok(Message { kind, id, method, params, result, error, bytes, headers: None, outline: OnceLock::new() })
     }
 
+    /// What it wants.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -194,6 +206,7 @@ impl Message {
         self.bytes.as_bytes()
     }
 
+    /// Of a request or a response; a notification has none.
     pub fn id(&self) -> Option<&Id> {
         self.id.as_ref().map(|(id, _)| id)
     }
@@ -203,22 +216,27 @@ impl Message {
         self.string(&self.method)
     }
 
+    /// The headers it came with, where it came by HTTP.
     pub fn headers(&self) -> Option<&Headers> {
         self.headers.as_ref()
     }
 
+    /// The same message with these.
     pub fn with_headers(self, headers: Option<Headers>) -> Message {
         Message { headers, ..self }
     }
 
+    /// The text of `params`, as it came.
     pub fn params(&self) -> Option<&str> {
         self.params.as_ref().map(|span| self.text(span))
     }
 
+    /// The text of a response's `result`, as it came.
     pub fn result(&self) -> Option<&str> {
         self.result.as_ref().map(|span| self.text(span))
     }
 
+    /// The text of a response's `error`, as it came.
     pub fn error(&self) -> Option<&str> {
         self.error.as_ref().map(|span| self.text(span))
     }

@@ -1,5 +1,7 @@
 //! Bytes and their meaning; pure, no I/O, no clock.
 
+#![cfg_attr(docsrs, doc(hidden))]
+
 pub mod envelope;
 pub mod lines;
 pub mod members;

@@ -8,46 +8,9 @@ set -uo pipefail
 FORMAT=${1:-opaque} CROWD=20
 mkdir -p "$WORK/cli"; export "${MARK?}" NO_COLOR=1 BROWSER=true
 
-AS_PORT=$(free_port) MCP_PORT=$(free_port)
-start_beside provider "$AS_PORT" "$NODE" "$DIR/oauth/provider.mjs" "$AS_PORT" "$MCP_PORT" "$FORMAT" || exit 1
-AS=http://127.0.0.1:$AS_PORT URL=http://127.0.0.1:$MCP_PORT/mcp
-
-control() { curl -sf -m 5 -X POST "$AS/control/$1" > /dev/null; }
-told() { # told JAVASCRIPT: an expression over `s`, the provider's counters
-  curl -sf -m 5 "$AS/stats" | "$NODE" -e '
-    const s = JSON.parse(require("fs").readFileSync(0)); const v = eval(process.argv[1]);
-    console.log(typeof v === "object" ? JSON.stringify(v) : v ?? 0)' "$1"
-}
+PART=oauth TOOLS="whoami write echo fetch read_file tool"
+. "$EXT/oauth/lib.sh" || exit 1
 refreshes() { told 's.token.refresh_token ?? 0'; }
-is() { # is WHAT GOT WANTED
-  if [ "$2" = "$3" ]; then ok "oauth - $1"
-  else fail "oauth - $1: $(echo "$2" | tr '\n' ' ' | cut -c1-200), has to be $3"; fi
-}
-has() { # has WHAT TEXT PART
-  case $2 in *"$3"*) ok "oauth - $1";; *) fail "oauth - $1: no '$3' in: $(echo "$2" | tr '\n' ' ' | cut -c1-250)";; esac
-}
-look() { bounded 30 "$NODE" "$DIR/oauth/tools.mjs" "$@"; }
-browse() { bounded 60 "$NODE" "$DIR/oauth/browser.mjs" "$1"; }
-# The command line, with credentials of its own; never a terminal.
-cli() { env HOME="$WORK/cli" XDG_RUNTIME_DIR="$WORK/cli" timeout -k 5 "${LIMIT:-30}" "$HUBWARD" "$@" < /dev/null; }
-
-# The last URL for a login in FILE… that is not in $VISITED yet; waits for it.
-VISITED=" "
-login_url() { # login_url PATTERN FILE…: sets FOUND
-  local pattern=$1 n url; shift
-  for n in $(seq 100); do
-    url=$(grep -aohE "$pattern" "$@" 2> /dev/null | tail -n 1)
-    if [ -n "$url" ] && [[ $VISITED != *" $url "* ]]; then VISITED="$VISITED$url " FOUND=$url; return 0; fi
-    sleep 0.1
-  done
-  FOUND=; return 1
-}
-CODE_URL="$AS/auth\\?[^][:space:]\"'\`<>()]*" DEVICE_URL="$AS/device[^][:space:]\"'\`<>()]*"
-visit_login() { # visit_login WHAT PATTERN FILE…
-  local what=$1; shift
-  if login_url "$@"; then is "$what" "$(browse "$FOUND" | cut -c1-3)" 200
-  else fail "oauth - $what: no URL was printed"; return 1; fi
-}
 eventually() { # eventually COMMAND…: its output once it succeeds, the last one otherwise
   local n out
   for n in $(seq 12); do out=$("$@") && break; sleep 0.5; done
@@ -61,7 +24,7 @@ start_hub "$WORK/hub.toml" "$PORT" || exit 1
 SAID=("$WORK/hub.out" "$WORK/hub.log")
 has "nobody is made to wait for a login" "$(look "$BASE/guarded/mcp")" failed
 visit_login "login at the URL that the hub prints" "$CODE_URL" "${SAID[@]}"
-is "tools through the hub" "$(eventually look "$BASE/guarded/mcp")" "whoami write"
+is "tools through the hub" "$(eventually look "$BASE/guarded/mcp")" "$TOOLS"
 is "the request for authorization" \
   "$(told 's.authorize.map((a) => [a.scope, a.resource, a.state, a.method].join())[0]')" \
   "mcp:basic offline_access,$URL,true,S256"
@@ -76,7 +39,7 @@ is "old and new scope together" "$(told 's.authorize.at(-1).scope.split(" ").sor
 control revoke
 has "a revoked grant is noticed" "$(look "$BASE/guarded/mcp")" failed
 visit_login "login after the revocation" "$CODE_URL" "${SAID[@]}"
-is "tools after it" "$(eventually look "$BASE/guarded/mcp")" "whoami write"
+is "tools after it" "$(eventually look "$BASE/guarded/mcp")" "$TOOLS"
 is "still one registration" "$(told s.registered)" 1
 is "nothing secret in what the hub says" \
   "$(cat "${SAID[@]}" | grep -acE 'refresh_token|access_token|Bearer [A-Za-z0-9_-]{20}|eyJ[A-Za-z0-9_-]{20}')" 0

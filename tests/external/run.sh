@@ -35,6 +35,7 @@ if part setup 1200 bash "$HERE/setup.sh"; then
   part status 300 bash "$HERE/status.sh"
   part jwt 180 bash "$HERE/jwt.sh"
   part dropin 180 bash "$HERE/dropin.sh"
+  part dropin-client 180 bash "$HERE/dropin-client.sh"
   part fleet 480 bash "$HERE/fleet.sh"
   part tunnel 180 bash "$HERE/tunnel.sh"
   part packaging 120 bash "$HERE/packaging.sh"

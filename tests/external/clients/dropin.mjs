@@ -18,7 +18,8 @@ for (const line of readFileSync(process.argv[2], 'utf8').split('\n').filter(Bool
   try {
     await client.connect(open(one));
     const names = (await client.listTools()).tools.map((tool) => tool.name);
-    const [name, args] = names.includes('read_graph') ? ['read_graph', {}] : ['echo', { text: 'hi' }];
+    const plain = ['read_graph', 'whoami'].find((name) => names.includes(name));
+    const [name, args] = plain ? [plain, {}] : ['echo', { text: 'hi' }];
     if (!names.includes(name)) throw new Error(`no tool ${name} among ${names}`);
     const result = await client.callTool({ name, arguments: args });
     if (result.isError) throw new Error(JSON.stringify(result).slice(0, 200));

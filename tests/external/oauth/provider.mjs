@@ -16,6 +16,7 @@ import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/
 import express from 'express';
 import { exportJWK, generateKeyPair, jwtVerify } from 'jose';
 import Provider, { errors } from 'oidc-provider';
+import { z } from 'zod';
 
 const [asPort, mcpPort] = process.argv.slice(2).map(Number), format = process.argv[4] ?? 'opaque';
 const issuer = `http://127.0.0.1:${asPort}`, resource = `http://127.0.0.1:${mcpPort}/mcp`;
@@ -144,6 +145,15 @@ function makeServer() {
   const said = (text) => ({ content: [{ type: 'text', text }] });
   server.registerTool('whoami', { description: 'needs mcp:basic' }, () => said('ada'));
   server.registerTool('write', { description: 'needs mcp:write' }, () => said('written'));
+  // The tools that others' documents call: each says what it was called with.
+  const told = (name, inputSchema) => server.registerTool(name, { inputSchema }, (given) => said(`${name} ${JSON.stringify(given)}`));
+  told('echo', { message: z.string(), timestamp: z.boolean().optional() });
+  told('fetch', { url: z.string(), headers: z.record(z.string(), z.string()).optional() });
+  told('read_file', { path: z.string() });
+  told('tool', { key: z.string().optional(), nested: z.object({ foo: z.string() }).optional(),
+    key1: z.string().optional(), key2: z.string().optional() });
+  server.registerResource('readme', 'doc://readme', {}, () => ({ contents: [{ uri: 'doc://readme', text: 'read me' }] }));
+  server.registerPrompt('greet', {}, () => ({ messages: [{ role: 'user', content: { type: 'text', text: 'hello' } }] }));
   return server;
 }
 const app = express(), sessions = new Map();
