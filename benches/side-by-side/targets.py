@@ -41,6 +41,8 @@ def hub(name="hub", head="", each="", scheme="http", **more):
 
 
 PIPE = {"name": "ceiling-pipe", "cmd": "@bin@/ceiling-pipe --how naive --port @port@ --child @fixture@", "url": "http://127.0.0.1:@port@/mcp"}
+# What 16 children alone cost: their wakes, and the caches they take from one another.
+PIPES = {**PIPE, "name": "ceiling-pipes", "cmd": PIPE["cmd"] + " --children 16"}
 PROXY_RS = {
     "name": "mcp-proxy-rs", "cmd": "@peers@/cargo/bin/mcp-proxy --config @config@", "url": "http://127.0.0.1:@port@/",
     "prefix": "@name@/", "always_prefix": True, "env": {"RUST_LOG": "warn"},
@@ -103,8 +105,11 @@ class Bench:
         def work(r):
             self.call(f"{key}:payload", r, "payload", "--concurrency", 4, "--sessions", 4, "--size", 1 << 20)
             self.call(f"{key}:progress", r, "progress", "--concurrency", 4, "--sessions", 4, "--count", 10)
-            self.call(f"{key}:churn", r, "churn", "--concurrency", 4)
+            self.churn(key)(r)
         return work
+
+    def churn(self, key):
+        return lambda r: self.call(f"{key}:churn", r, "churn", "--concurrency", 4)
 
     def c16(self, key, mode="call"):
         return lambda r: self.call(key, r, mode, "--concurrency", 16, "--sessions", 16)
@@ -176,10 +181,11 @@ class Bench:
                 ("pipe", PIPE, self.loads("pipe"), 1), ("hub", hub(), self.hub_loads, 1),
                 ("modern", hub(each='isolation = "shared"\nargs = ["--era", "modern"]'), self.c16("modern", "stateless"), 1),
                 ("session", hub(each='isolation = "session"'), self.c16("session"), 1),
+                ("pipes", PIPES, self.c16("pipes"), 1),
                 ("secure", secret, self.c16("secure"), 1),
             ]
             if peer:
-                steps += [("peer", PROXY_RS, lambda r: (self.calls("peer")(r), self.loads("peer")(r)), 1)]
+                steps += [("peer", PROXY_RS, lambda r: (self.calls("peer")(r), self.churn("peer")(r)), 1)]
             steps += [(f"start {n}", hub(), self.rest(n), n) for n in many]
         steps += [(f"sessions {n}", hub(head=LIMITS), self.hold(n), 1) for n in streams]
         steps += [("handshakes", secret, self.beside_handshakes(100 if o.short else 1000), 1)]
@@ -220,6 +226,7 @@ class Bench:
         yield "stateless calls on a newer child, over own session calls", r("modern.cpu", "hub:16.cpu"), "<=", 1.3, 1.05
         yield "calls over HTTP+SSE, over own session calls", r("hub:sse.cpu", "hub:16.cpu"), "<=", 2.5, 2.0
         yield "a process for each of 16 sessions, over one shared", r("session.cpu", "hub:16.cpu"), "<=", 1.2, 1.05
+        yield "the same of a bare pipe", r("pipes.cpu", "pipe:16.cpu"), "", None, None
         yield "10 progress notifications and a result, us where a pipe's echo is 15", of_pipe and of_pipe * 15, "<=", 60, 45
         yield "1 MiB results, MB/s over a bare pipe", r("hub:payload.mbs", "pipe:payload.mbs"), ">=", 1.0, 1.5
         yield "1 MiB results, own CPU over a bare pipe", r("hub:payload.cpu", "pipe:payload.cpu"), "<=", 0.7, None

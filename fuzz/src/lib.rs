@@ -15,15 +15,15 @@ pub use auth::{callback, challenge, metadata, url};
 pub use bridge::{eras, seal};
 pub use config::{config, import};
 pub use hub::replay;
-pub use link::events;
-pub use server::{guard, head};
+pub use link::{events, tunnel};
+pub use server::{guard, head, hops};
 pub use wire::{envelope, lines, message, object};
 
 /// A property.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their targets and of their folders in `corpus/`.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("callback", callback),
     ("challenge", challenge),
     ("config", config),
@@ -32,6 +32,7 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("events", events),
     ("guard", guard),
     ("head", head),
+    ("hops", hops),
     ("import", import),
     ("lines", lines),
     ("message", message),
@@ -39,6 +40,7 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("object", object),
     ("replay", replay),
     ("seal", seal),
+    ("tunnel", tunnel),
     ("url", url),
 ];
 

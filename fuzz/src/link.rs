@@ -1,8 +1,12 @@
-//! Event streams of a peer, against a slow reading by the letter of WHATWG.
+//! Event streams of a peer, against a slow reading by the letter of WHATWG; and what a tunnel server promises.
 
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
-use hubward::link::remote::events::{End, Event, Events, Position};
+use hubward::link::{
+    remote::events::{End, Event, Events, Position},
+    tunnel::registration::{Verdict, judge},
+};
+use url::{Host, Url};
 
 use super::{chosen, pieces};
 
@@ -98,4 +102,40 @@ fn slowly(text: &str) -> Read {
         }
     }
     (found, End::Closed, last_id)
+}
+
+/// A tunnel server's reply: it leads to nothing near this machine, unless the server is itself here; what it names stays
+/// within bounds; and what is shown of it steers no terminal.
+pub fn tunnel(data: &[u8]) {
+    let Some(([way, status], body)) = chosen(data) else { return };
+    let (server, near) = match way % 3 {
+        0 => ("https://t.example", false),
+        1 => ("https://[2001:db8::1]:8443/folder", false),
+        _ => ("http://localhost:3000", true),
+    };
+    let server = Url::parse(server).expect("a good URL");
+    let wanted = (way >= 128).then_some("wanted");
+    let status = [200, 201, 204, 302, 400, 403, 429, 500][status % 8];
+    let read = || judge(&server, wanted, status, body);
+    let verdict = read();
+    assert_eq!(read(), verdict);
+    match verdict {
+        Verdict::Open(lease) => {
+            assert!((200..300).contains(&status) && lease.port > 0 && (1..=10).contains(&lease.lanes), "{lease:?}");
+            assert!((1..=63).contains(&lease.id.len()) && lease.id.is_ascii(), "{lease:?}");
+            assert!(lease.id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{lease:?}");
+            assert!(["http", "https"].contains(&lease.url.scheme()) && lease.hosts().count() > 0, "{lease:?}");
+            let own = server.host_str().unwrap_or_default().trim_matches(['[', ']']);
+            let loopback = match Host::parse(&lease.host) {
+                Ok(Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
+                Ok(Host::Domain(name)) => name == "localhost",
+                _ => lease.host == "::1",
+            };
+            assert!(near || !loopback, "{lease:?}");
+            assert!(lease.host == own || lease.host.parse::<std::net::IpAddr>().is_ok(), "{lease:?}");
+        }
+        Verdict::Refused(why) | Verdict::Again(why) => {
+            assert!(why.chars().count() < 300 && !why.chars().any(char::is_control), "{why:?}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use actix_web::{http::header, test::TestRequest};
 use hubward::{
     config::{self, Bind, HubConfig},
     server::{
+        address,
         guard::{accepts, admit, host_allowed, json_body, origin_allowed},
         path::{Leaf, resolve},
     },
@@ -127,5 +128,27 @@ pub fn head(data: &[u8]) {
         let name = target.name.map(|name| format!("/{name}")).unwrap_or_default();
         assert!(hub.prefixes.iter().any(|prefix| format!("{prefix}{name}") == target.base), "{path:?}");
         assert!(target.name.is_none_or(|name| !name.is_empty() && !name.contains('/')), "{path:?}");
+    }
+}
+
+/// Where a request comes from: what stands to the left of the first stranger changes nothing, and who is no trusted proxy
+/// is believed nothing.
+pub fn hops(data: &[u8]) {
+    let Some(([way], text)) = chosen(data) else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let config = "[hub]\ntrusted_proxies = ['10.0.0.0/8', 'fd00::/8']\n[upstreams.x]\ncommand = 'x'\n";
+    let trusted = config::parse(config, Path::new("/"), &|_| None).expect("a good file").0.hub.trusted_proxies;
+    let name = if way % 2 == 0 { "x-forwarded-for" } else { "forwarded" };
+    let of = |peer: &str, text: String| {
+        let value = header::HeaderValue::from_str(&text).ok()?;
+        let peer = std::net::SocketAddr::new(peer.parse().expect("an address"), 1);
+        address::of(&TestRequest::default().peer_addr(peer).insert_header((name, value)).to_http_request(), &trusted)
+    };
+    let Some(client) = of("10.0.0.1", text.to_owned()) else { return };
+    for lie in ["6.6.6.6", "for=6.6.6.6", "10.6.6.6", "\"", "for=\"[::1]"] {
+        if !trusted.iter().any(|network| network.contains(client)) {
+            assert_eq!(of("10.0.0.1", format!("{lie}, {text}")), Some(client), "{lie}");
+        }
+        assert_eq!(of("7.7.7.7", format!("{lie}, {text}")), "7.7.7.7".parse().ok(), "{lie}");
     }
 }

@@ -1,7 +1,6 @@
 //! Hub: applies Plans, owns the upstreams, publishes routes.
 //!
-//! Whatever changes who lives goes through this actor: the first start, a reload, an embedder's `Apply`.
-//! Plan, then publish: nothing visible changes until all that can fail has succeeded.
+//! Whatever changes who lives goes through this actor: a start, a reload, an embedder's `Apply`.
 
 #![cfg_attr(docsrs, doc(hidden))]
 
@@ -188,7 +187,7 @@ impl Hub {
         Actor::start(hub)
     }
 
-    /// The one road into the hub: the first start and every reload take it.
+    /// The one road into the hub: every start and reload take it.
     fn apply(&mut self, new: Config, hash: String, context: &mut Context<Self>) -> Result<Applied, ReloadError> {
         if self.house.draining.is_cancelled() {
             return Err(ReloadError::Draining);
@@ -224,6 +223,7 @@ impl Hub {
         for name in &added {
             self.start_eagerly(name);
         }
+        context.run_later(thrift::SETTLED, |this, _| drop(this.tasks.spawn_blocking(thrift::give_back)));
         Ok(self.applied(&plan))
     }
 

@@ -13,9 +13,7 @@ const SHARED: &str = "isolation = 'shared'";
 
 /// Memory of the hub's process in MiB.
 fn memory(hub: &Hub) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", hub.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    hub.kib("RssAnon") / 1024
 }
 
 /// Sends chunks without end, until the peer has enough; answers how many bytes that took.

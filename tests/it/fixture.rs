@@ -104,6 +104,13 @@ impl Hub {
         Hub { folder, base, urls, process, log }
     }
 
+    /// A row of `/proc/PID/status` in KiB, such as `VmRSS`.
+    pub fn kib(&self, row: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(row)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.id()
     }

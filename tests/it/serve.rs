@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::fixture::{Client, Hub, SseClient, echo, post, rogue};
+use super::fixture::{Client, Hub, SseClient, echo, eventually, post, rogue};
 
 #[tokio::test]
 async fn each_upstream_is_at_its_own_url_under_every_prefix() {
@@ -30,6 +30,14 @@ async fn a_bad_upstream_keeps_nobody_from_starting() {
     assert_eq!(refused.status, 503);
     assert!(refused.error().1.contains("`bad`"), "{refused:?}");
     let client = Client::open(&hub, "/good/mcp").await;
+    assert_eq!(client.call("echo", json!({ "text": "hi" })).await.tool_text(), "hi");
+}
+
+#[tokio::test]
+async fn what_only_a_start_or_a_reload_needs_is_given_back() {
+    let hub = Hub::start(&echo("a", ""));
+    eventually("it takes less than at its start", || hub.kib("VmRSS") * 4 < hub.kib("VmHWM") * 3).await;
+    let client = Client::open(&hub, "/a/mcp").await;
     assert_eq!(client.call("echo", json!({ "text": "hi" })).await.tool_text(), "hi");
 }
 

@@ -11,11 +11,7 @@ const MIB: usize = 1 << 20;
 async fn f11_a_flood_on_stderr_is_drained_counted_and_blocks_nobody() {
     let hub = Hub::start(&rogue("a", &["--stderr-flood", "1000000"], ""));
     let client = Client::open(&hub, "/a/mcp").await;
-    let memory = || -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", hub.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.split_ascii_whitespace().next().unwrap().parse().unwrap()
-    };
+    let memory = || hub.kib("RssAnon");
     let before = memory();
     assert_eq!(client.call("stderr", json!({ "bytes": 256 * MIB })).await.tool_text(), "ok");
     assert_eq!(client.call("echo", json!({ "text": "on" })).await.tool_text(), "on");

@@ -63,9 +63,7 @@ async fn farewell(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<u32> {
 
 /// What it keeps in memory, in KiB.
 fn memory(hub: &Hub) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", hub.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    hub.kib("RssAnon")
 }
 
 /// Writes the same bytes again and again, as far as they are taken within some seconds; tells how often.
