@@ -11,7 +11,7 @@ use serde_json::{Value, json, value::RawValue};
 use super::{Speaks, older::with_text};
 use crate::wire::{
     Revision::{self, V2025_03_26, V2025_06_18, V2025_11_25},
-    message::INTERNAL_ERROR,
+    message::{self, INTERNAL_ERROR},
     object::{Object, map_list},
 };
 
@@ -56,7 +56,7 @@ fn message(message: &str, to: Revision) -> Option<String> {
 pub fn may_differ(method: &str, response: &[u8], to: Revision) -> bool {
     let content = to < V2025_06_18 && matches!(method, "tools/call" | "prompts/get");
     static CODE: LazyLock<Finder> = LazyLock::new(|| Finder::new("-32042"));
-    content || (to < V2025_11_25 && CODE.find(response).is_some())
+    content || (to < V2025_11_25 && !message::is_result(response) && CODE.find(response).is_some())
 }
 
 /// A result for a client of this revision; none where it is as good as it is.

@@ -49,6 +49,8 @@ pub struct Lines {
     buffer: BytesMut,
     /// No newline stands before this position.
     searched: usize,
+    /// How long the last line was that took several reads: often so is the next.
+    expected: usize,
     bytes_max: usize,
     /// A byte order mark is one only before the first line.
     begun: bool,
@@ -58,7 +60,7 @@ pub struct Lines {
 impl Lines {
     /// Lines of at most `bytes_max` bytes, their ends not counted.
     pub fn new(bytes_max: usize) -> Lines {
-        Lines { buffer: BytesMut::new(), searched: 0, bytes_max, begun: false, long: None }
+        Lines { buffer: BytesMut::new(), searched: 0, expected: 0, bytes_max, begun: false, long: None }
     }
 
     /// Where to append what was read; there is room for a good read.
@@ -67,7 +69,11 @@ impl Lines {
             self.buffer = BytesMut::new();
         }
         if self.buffer.capacity() - self.buffer.len() < SPARE_BYTES_MIN {
-            self.buffer.reserve(READ_BYTES);
+            // A line that grows is moved; one that is as long as the last is moved once.
+            let length = self.buffer.len();
+            let rest =
+                if length < READ_BYTES / 2 { 0 } else { (self.expected + SPARE_BYTES_MIN).saturating_sub(length) };
+            self.buffer.reserve(rest.max(READ_BYTES));
         }
         &mut self.buffer
     }
@@ -86,6 +92,16 @@ impl Lines {
             self.searched = 0;
             let mut line = self.buffer.split_to(end + 1);
             line.truncate(end);
+            if end >= READ_BYTES {
+                self.expected = end;
+                // Its block becomes its own, so that it can be changed where it is.
+                let after = self.buffer.len();
+                if after < end / 4 {
+                    let mut block = BytesMut::with_capacity(after.max(READ_BYTES));
+                    block.extend_from_slice(&self.buffer);
+                    self.buffer = block;
+                }
+            }
             if let Some(mut long) = self.long.take() {
                 long.feed(&line);
                 return Some(long.end());
@@ -383,6 +399,24 @@ mod tests {
         assert_eq!(lines.take(), Some(long(None, 64 << 20)));
         assert_eq!(lines.take(), Some(whole("ok")));
         assert!(lines.spare().capacity() <= KEPT_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_line_as_long_as_the_last_is_moved_once_and_owns_its_block() {
+        let mut lines = Lines::new(8 << 20);
+        let mut text = vec![b'x'; 1 << 20];
+        text.extend_from_slice(b"\nbegin of another");
+        for round in 0..2 {
+            let mut blocks = std::collections::BTreeSet::new();
+            for part in text.chunks(32 << 10) {
+                lines.spare().extend_from_slice(part);
+                blocks.insert(lines.buffer.as_ptr());
+            }
+            assert!(round == 0 || blocks.len() <= 2, "{} blocks", blocks.len());
+            let Some(Line::Whole(line)) = lines.take() else { panic!("a line is there") };
+            assert!(line.try_into_mut().is_ok());
+            lines = Lines { expected: lines.expected, ..Lines::new(8 << 20) };
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod edited;
 mod id;
+mod large;
 mod outline;
 
 use std::{
@@ -20,6 +21,7 @@ use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
 pub use id::{ID_BYTES_MAX, Id};
+pub use large::is_result;
 
 use super::members::{members, span_in};
 

@@ -68,7 +68,8 @@ pub fn outcome(response: &Bytes) -> Outcome {
     let denies = |at: usize| response[at + FAILED.len()..].starts_with(b":false");
     static ERROR: LazyLock<Finder> = LazyLock::new(|| Finder::new("\"error\""));
     static FAILS: LazyLock<Finder> = LazyLock::new(|| Finder::new(FAILED));
-    if ERROR.find(response).is_none() && FAILS.find_iter(response).all(denies) {
+    let answers = message::is_result(response) || ERROR.find(response).is_none();
+    if answers && FAILS.find_iter(response).all(denies) {
         return Outcome::Ok;
     }
     let Some(message) = message::one(response.clone()) else { return Outcome::Failed };

@@ -79,7 +79,7 @@ impl Inner {
         }
         match pending {
             Some(Pending { original, state: PendingState::Waiting { room }, .. }) => {
-                room.send(Event::Response(message.with_id(&original, None)));
+                room.send(Event::Response(message.under(&original)));
             }
             // Cancelled before the server knew: dropped quietly (F21).
             Some(_) => {}
