@@ -141,14 +141,23 @@ class Bench:
         return work
 
     def beside_handshakes(self, count):
-        """Calls while others shake hands, and do nothing else (F74)."""
-        def work(r):
-            self.call("calm", r, "call", "--concurrency", 4, "--sessions", 4)
-            line = [f"{BIN}/mcpload", "shakes", "--url", r.url, "--count", str(count), "--concurrency", "200", "--seconds", str(self.o.seconds + 1)]
+        """Calls while others shake hands: with another hub, which tells what the machine takes, and with this one."""
+        def shaken(key, r, with_whom):
+            line = [f"{BIN}/mcpload", "shakes", "--url", with_whom.url, "--count", str(count), "--concurrency", "200", "--seconds", str(self.o.seconds + 1)]
             others = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
             time.sleep(0.3)
-            self.call("shaken", r, "call", "--concurrency", 4, "--sessions", 4)
-            self.take("shakes", json.loads(others.communicate(timeout=60)[0]), rate="per_s")
+            self.call(key, r, "call", "--concurrency", 4, "--sessions", 4)
+            self.take(f"{key}:shakes", json.loads(others.communicate(timeout=60)[0]), rate="per_s")
+
+        def work(r):
+            self.call("calm", r, "call", "--concurrency", 4, "--sessions", 4)
+            elsewhere = Running({**r.c, "name": "elsewhere"}, 1)
+            try:
+                elsewhere.start()
+                shaken("elsewhere", r, elsewhere)
+            finally:
+                elsewhere.stop()
+            shaken("shaken", r, r)
         return work
 
     def rest(self, n):
@@ -240,8 +249,9 @@ class Bench:
         yield f"own CPU per call, {many[2]} upstreams over 1", r(f"many:{many[2]}.cpu", "many:1.cpu"), "<=", 1.05, 1.02
         yield f"own CPU per call, {streams[1]} idle streams over none", r("crowded.cpu", "lonely.cpu"), "<=", 1.1, 1.02
         yield "TLS, HTTP/2, token and audit, over all off", r("secure.cpu", "hub:16.cpu"), "<=", 1.6, 1.4
-        yield "handshakes a second beside the calls of the next row", g("shakes.rate"), "", None, None
+        yield "handshakes a second beside the calls of the next row", g("shaken:shakes.rate"), "", None, None
         yield "99th percentile of calls beside handshakes, over none", r("shaken.p99", "calm.p99"), "", None, None
+        yield "the same, beside as many with another hub", r("elsewhere.p99", "calm.p99"), "", None, None
         for leave, how in ((False, "deleted"), (True, "left")):
             yield f"resident MB after {churned} sessions that were {how}", g(f"after:{leave}"), "<=", 64, None
 

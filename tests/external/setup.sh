@@ -19,6 +19,8 @@
 #   DIR/uv           uvx, for the shell blocks of the documentation
 #   DIR/pyproxy      a Python venv with the proxy between transports of PyPI, which wants the SDK 1.x
 set -euo pipefail
+# The way to the registries may need the authorities of this machine; Node has a list of its own.
+[ -n "${NODE_EXTRA_CA_CERTS:-}" ] || ! [ -f /etc/ssl/certs/ca-certificates.crt ] || export NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
 case ${1:-} in -h|--help) sed -n '2,18p' "$0" | sed 's/^# \{0,1\}//'; exit 0;; esac
 HERE=$(cd "$(dirname "$0")" && pwd)
 DIR=${1:-${HUBWARD_EXTERNAL_DIR:-$HERE/.cache}}
