@@ -195,6 +195,21 @@ fn the_same_twice_changes_nothing_and_another_by_the_same_name_gets_one_of_its_o
 }
 
 #[test]
+fn of_a_header_that_is_given_twice_the_last_counts_and_the_other_leaves_no_secret() {
+    let world = World::new();
+    let args = r#"["mcp-remote", "https://a.example/mcp", "--header", "authorization: Bearer S3CRET-1", "--header", "Authorization: Bearer S3CRET-2"]"#;
+    let file = world.write(
+        "project/one.json",
+        &format!(r#"{{ "mcpServers": {{ "a": {{ "command": "npx", "args": {args} }} }} }}"#),
+    );
+    let (code, out, err) = world.import(&[&file], &[]);
+    assert!(code == 0 && out.contains("`authorization` stands there more than once"), "{out}{err}");
+    let secrets: Vec<_> = world.files().into_iter().filter(|(name, _)| name.starts_with("secrets/")).collect();
+    assert_eq!(secrets.len(), 1, "{secrets:?}");
+    assert!(fs::read_to_string(&secrets[0].1).unwrap().contains("S3CRET-2"), "{secrets:?}");
+}
+
+#[test]
 fn a_dry_run_shows_all_and_writes_nothing() {
     let world = World::new();
     let hub = "# mine\n[upstreams.old]\ncommand = \"x\"\nenv = { KEY = \"S3CRET-of-mine\" } # here\n";

@@ -104,6 +104,9 @@ fn one(
 ) -> Result<(Ready, Vec<SecretFile>), String> {
     let origin: String = server.name.chars().filter(|c| !c.is_control()).take(80).collect();
     let base = base(&server.name).ok_or_else(|| format!("`{origin}` was left out: nothing can be made of its name"))?;
+    let Server { new, notes, .. } = &mut server;
+    last_of_each(&mut new.env, str::eq, notes);
+    last_of_each(&mut new.headers, str::eq_ignore_ascii_case, notes);
     optional(&mut server, place);
     let refused = |why: String| format!("`{origin}` was left out: {why}");
     // With its secrets in it, so that what they hold is judged too.
@@ -132,6 +135,17 @@ fn one(
         false => (written.clone(), written, files),
     };
     Ok((Ready { name, origin, client, new, shown, notes: server.notes }, files))
+}
+
+/// Of several values under one name the last counts, and none of the others leaves a secret behind.
+fn last_of_each(pairs: &mut Vec<(String, String)>, same: fn(&str, &str) -> bool, notes: &mut Vec<String>) {
+    let mut at = 0;
+    while let Some((name, _)) = pairs.get(at) {
+        match pairs[at + 1..].iter().any(|(later, _)| same(name, later)) {
+            true => notes.push(format!("`{}` stands there more than once: the last one counts", pairs.remove(at).0)),
+            false => at += 1,
+        }
+    }
 }
 
 fn suffixed(base: &Name, n: usize) -> Option<Name> {
