@@ -30,9 +30,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Whom a Debian trusts. Node has a list of its own.
-const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-
 /// Blocks that nothing here can run. The number may only fall.
 const NOT_RUN_MAX: usize = 14;
 
@@ -209,9 +206,6 @@ impl Reader {
             // How the registries are reached is this machine's affair: its authorities, its npmrc.
             fs::create_dir_all(path(".config/uv")).unwrap();
             fs::write(path(".config/uv/uv.toml"), "system-certs = true\n").unwrap();
-            if let (None, Ok(authorities)) = (env::var_os("NODE_EXTRA_CA_CERTS"), fs::canonicalize(AUTHORITIES)) {
-                command.env("NODE_EXTRA_CA_CERTS", authorities);
-            }
             let npmrc = env::home_dir().and_then(|real| fs::read(real.join(".npmrc")).ok());
             fs::write(path(".npmrc"), npmrc.unwrap_or_default()).unwrap();
         }

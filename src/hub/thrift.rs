@@ -56,9 +56,10 @@ unsafe extern "C" fn unmap(object: *mut libc::dl_phdr_info, _: usize, _: *mut li
     };
     // SAFETY: a name is null, or a text that ends.
     let is_file = object.dlpi_name.is_null() || matches!(unsafe { *object.dlpi_name }.cast_unsigned(), 0 | b'/');
-    for header in
-        headers.iter().filter(|header| is_file && header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0)
-    {
+    if !is_file {
+        return 0;
+    }
+    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
         let page = rustix::param::page_size();
         let begin = ((object.dlpi_addr + header.p_vaddr) as usize).next_multiple_of(page);
         let end = (object.dlpi_addr + header.p_vaddr + header.p_filesz) as usize / page * page;

@@ -5,6 +5,7 @@
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 export "${MARK?}" NO_COLOR=1
+PART=jwt
 
 IDP_PORT=$(free_port) PORT=$(free_port)
 start_beside idp "$IDP_PORT" "$NODE" "$DIR/oauth/idp.mjs" "$IDP_PORT" || exit 1
@@ -16,9 +17,6 @@ IDP=http://127.0.0.1:$IDP_PORT
 } > "$WORK/hub.toml"
 start_hub "$WORK/hub.toml" "$PORT" || exit 1
 
-is() { # is WHAT GOT WANTED
-  if [ "$2" = "$3" ]; then ok "jwt - $1"; else fail "jwt - $1: $(echo "$2" | tr '\n' ' ' | cut -c1-200), has to be $3"; fi
-}
 field() { "$NODE" -e 'const s = JSON.parse(require("fs").readFileSync(0)); console.log(eval("s" + process.argv[1]))' "$1"; }
 token() { # token RESOURCE [SCOPE]
   curl -sf -m 10 "$TOKEN_URL" -d grant_type=client_credentials -d client_id=ide -d client_secret=secret \

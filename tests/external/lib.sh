@@ -18,6 +18,14 @@ MARK=HUBWARD_EXTERNAL_RUN=$(basename "$WORK")      # in the environment of every
 
 ok() { echo "ok $*" | tee -a "$RESULTS"; }
 fail() { FAILURES=$((FAILURES + 1)); echo "FAIL $*" | tee -a "$RESULTS"; }
+# Checks of a script whose lines begin with PART.
+is() { # is WHAT GOT WANTED
+  if [ "$2" = "$3" ]; then ok "$PART - $1"
+  else fail "$PART - $1: $(echo "$2" | tr '\n' ' ' | cut -c1-200), has to be $3"; fi
+}
+has() { # has WHAT TEXT PART
+  case $2 in *"$3"*) ok "$PART - $1";; *) fail "$PART - $1: no '$3' in: $(echo "$2" | tr '\n' ' ' | cut -c1-250)";; esac
+}
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # Runs one program in the background and waits, so that a signal to this script is obeyed at once.

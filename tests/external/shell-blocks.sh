@@ -4,6 +4,8 @@
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$EXT/../.." || exit 1
+# As in setup.sh.
+[ -n "${NODE_EXTRA_CA_CERTS:-}" ] || ! [ -f /etc/ssl/certs/ca-certificates.crt ] || export NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
 export PATH="$(dirname "$NODE"):$DIR/uv/bin:$PATH"
 cargo test --quiet --test shell_blocks -- --ignored --nocapture --test-threads 1 > "$WORK/blocks.log" 2>&1; rc=$?
 grep '^ok ' "$WORK/blocks.log" | sed 's/^ok /ok shell-blocks - /' | tee -a "$RESULTS"

@@ -17,13 +17,11 @@ impl Message {
     /// mean nothing.
     pub fn under(self, id: &Id) -> Bytes {
         let json = id.as_json();
-        let Some((_, own)) = self.id.as_ref().filter(|(_, own)| json.len() <= own.len()) else {
+        let Some((_, own)) = &self.id else { return self.with_id(id, None) };
+        if json.len() > own.len() || self.bytes.len() < LARGE_BYTES {
             return self.with_id(id, None);
-        };
-        let own = own.clone();
-        if self.bytes.len() < LARGE_BYTES {
-            return splice(self.bytes(), [(own, json)]);
         }
+        let own = own.clone();
         match self.bytes.into_bytes().try_into_mut() {
             Ok(mut bytes) => {
                 let (text, room) = bytes[own].split_at_mut(json.len());

@@ -1,5 +1,5 @@
 # Sourced after ../lib.sh: an authorization server with the MCP server that it protects (provider.mjs), a user's browser,
-# the command line with credentials of its own, and checks. FORMAT: its access tokens; PART begins each line of the result.
+# and the command line with credentials of its own. FORMAT: its access tokens.
 AS_PORT=$(free_port) MCP_PORT=$(free_port)
 start_beside provider "$AS_PORT" "$NODE" "$DIR/oauth/provider.mjs" "$AS_PORT" "$MCP_PORT" "$FORMAT" || exit 1
 AS=http://127.0.0.1:$AS_PORT URL=http://127.0.0.1:$MCP_PORT/mcp
@@ -9,13 +9,6 @@ told() { # told JAVASCRIPT: an expression over `s`, the provider's counters
   curl -sf -m 5 "$AS/stats" | "$NODE" -e '
     const s = JSON.parse(require("fs").readFileSync(0)); const v = eval(process.argv[1]);
     console.log(typeof v === "object" ? JSON.stringify(v) : v ?? 0)' "$1"
-}
-is() { # is WHAT GOT WANTED
-  if [ "$2" = "$3" ]; then ok "$PART - $1"
-  else fail "$PART - $1: $(echo "$2" | tr '\n' ' ' | cut -c1-200), has to be $3"; fi
-}
-has() { # has WHAT TEXT PART
-  case $2 in *"$3"*) ok "$PART - $1";; *) fail "$PART - $1: no '$3' in: $(echo "$2" | tr '\n' ' ' | cut -c1-250)";; esac
 }
 look() { bounded 30 "$NODE" "$DIR/oauth/tools.mjs" "$@"; }
 browse() { bounded 60 "$NODE" "$DIR/oauth/browser.mjs" "$1"; }
