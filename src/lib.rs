@@ -182,9 +182,9 @@
 //! | blocking | reading files |
 //! | watcher, log, audit, stderr files, systemd, tunnel | one thread each |
 //!
-//! A call stays on few threads, because waking one costs more than the rest of the call's way through the hub. So
-//! each worker gives its runtime's handle to the [`Engine`](hub::engine::Engine), and a child's pipes are registered
-//! there. A worker's runtime ends with its `HttpServer`; hence one for the life of the process.
+//! A call stays on few threads: to wake one costs more than the rest of its way through the hub. So each worker gives
+//! its runtime's handle to the [`Engine`](hub::engine::Engine), and a child's pipes are at [home](link::home) there, or
+//! where all its callers are. A worker's runtime ends with its `HttpServer`: hence one as long as the process.
 //!
 //! # Habits
 //!

@@ -48,7 +48,7 @@ const WORDS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("actix_web_lab", &["src/server/stream.rs"]),
-    ("unsafe", &["src/link/process.rs", "src/link/sandbox/", "src/link/orphans.rs", "src/hub/thrift.rs"]),
+    ("unsafe", &["src/link/process/unix.rs", "src/link/sandbox/", "src/link/orphans.rs", "src/hub/thrift.rs"]),
     // It cannot wait and ignores the mailbox's capacity: only for what may neither be lost nor overtaken.
     ("do_send", &["src/hub/tether.rs", "src/hub/mod.rs", "src/hub/upstream/instances.rs"]),
     // Its types are not those of the server.

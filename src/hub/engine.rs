@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -94,16 +94,15 @@ impl Workers {
     /// Registers the current runtime. The factory of an `HttpServer` runs once per worker and listener.
     pub fn register(&self) {
         let Ok(handle) = Handle::try_current() else { return };
-        let mut runtimes = self.runtimes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if runtimes.iter().all(|known| known.id() != handle.id()) {
-            runtimes.push(handle);
+        if !self.include(&handle) {
+            self.runtimes().push(handle);
         }
         self.arrived.notify_waiters();
     }
 
     /// Whether every worker takes up work within this time. One that is stuck in something that never waits does not.
     pub async fn are_alive(&self, within: Duration) -> bool {
-        let runtimes = self.runtimes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let runtimes = self.runtimes().clone();
         let pulses = join_all(runtimes.iter().map(|runtime| runtime.spawn(async {})));
         let felt = tokio::time::timeout(within, pulses).await;
         !runtimes.is_empty() && felt.is_ok_and(|felt| felt.iter().all(Result::is_ok))
@@ -120,8 +119,17 @@ impl Workers {
         }
     }
 
+    /// Whether this runtime is one of theirs.
+    pub fn include(&self, handle: &Handle) -> bool {
+        self.runtimes().iter().any(|known| known.id() == handle.id())
+    }
+
+    fn runtimes(&self) -> MutexGuard<'_, Vec<Handle>> {
+        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn try_pick(&self) -> Option<Handle> {
-        let runtimes = self.runtimes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let runtimes = self.runtimes();
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         runtimes.get(turn.checked_rem(runtimes.len())?).cloned()
     }

@@ -23,6 +23,7 @@ use crate::{
     config::{Name, UpstreamConfig},
     link::{
         connection::{Attribution, CallError, Connection, ConnectionWatch},
+        home::Home,
         process::Printed,
     },
     observe::journal::{Journal, Kind},
@@ -135,7 +136,11 @@ pub async fn start(spec: StartSpec) -> Result<Started, StartError> {
         Some(_) => None,
     };
     let io = spec.engine.workers.pick().await;
-    let opened = Peer::open(&spec.name, config, spec.far.as_ref(), &spec.engine, &io, |process| {
+    let home = {
+        let engine = spec.engine.clone();
+        Home::new(io.clone(), move |worker| engine.workers.include(worker))
+    };
+    let opened = Peer::open(&spec.name, config, spec.far.as_ref(), &spec.engine, home, |process| {
         if matches!(spec.greeting, Greeting::Ask) {
             // One that is thrown away has nothing to finish.
             process.stop_timeout = process.stop_timeout.min(PROBE_STOP_MAX);

@@ -7,13 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use tokio::runtime::Handle;
-
 use super::{engine::Engine, remote::Far};
 use crate::{
     config::{Name, SandboxConfig, UpstreamConfig},
     link::{
         Link,
+        home::Home,
         inside::{self, Inside},
         process::{self, Exit, Process, ProcessSpec},
         remote::{self, Remote},
@@ -51,14 +50,14 @@ impl Peer {
         config: &UpstreamConfig,
         far: Option<&Arc<Far>>,
         engine: &Engine,
-        io: &Handle,
+        home: Home,
         shape: impl FnOnce(&mut ProcessSpec),
     ) -> Result<(Peer, Link), NoPeer> {
         let message_bytes_max = engine.limits.load().message_bytes_max;
         if let Some(far) = far {
             let spec = far.spec(name, message_bytes_max, config.expose_errors);
             let spec = spec.map_err(|full| NoPeer { public: "it cannot be asked as configured".into(), full })?;
-            let (remote, link) = remote::open(spec, io);
+            let (remote, link) = remote::open(spec, &home.handle());
             return Ok((Peer::Remote(remote, far.clone()), link));
         }
         if let Some(make) = engine.inside.get().and_then(|all| all.get(name)) {
@@ -67,13 +66,13 @@ impl Peer {
                 let full = "whatever makes it in this program panicked".into();
                 NoPeer { public: "it could not be made".into(), full }
             })?;
-            let (inside, link) = inside::open(link, io);
+            let (inside, link) = inside::open(link, &home.handle());
             return Ok((Peer::Inside(inside), link));
         }
         let executable = engine.executable.get().map(PathBuf::as_path);
         let mut spec = process_spec(name, config, executable, message_bytes_max);
         shape(&mut spec);
-        let started = process::spawn(&spec, io);
+        let started = process::spawn(&spec, home);
         let (process, link) =
             started.map_err(|error| NoPeer { public: error.for_clients().to_owned(), full: error.to_string() })?;
         Ok((Peer::Process(process), link))

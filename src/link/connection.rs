@@ -35,6 +35,7 @@ pub use watch::{ConnectionWatch, Reply};
 
 use super::{
     Inbound, Link, Outbound,
+    home::Home,
     pending::{Answer, Pending, PendingAsk, PendingState, Table, askable, leftover},
     tap::Probe,
 };
@@ -56,6 +57,7 @@ struct Inner {
     /// The upstream's name, for errors and logs.
     name: Arc<str>,
     to: mpsc::Sender<Outbound>,
+    home: Home,
     table: Mutex<Table>,
     /// How many calls may be under way.
     calls_max: usize,
@@ -108,7 +110,8 @@ pub struct Caller {
 }
 
 impl Connection {
-    /// Puts a Link to work: its reader runs on `io`. `obituary` tells why the peer ended, once it has.
+    /// Puts a Link to work: its reader runs where the link is at home, else on `io`. `obituary` tells why the peer ended,
+    /// once it has.
     pub fn open(
         name: Arc<str>,
         link: Link,
@@ -118,9 +121,11 @@ impl Connection {
         unsolicited: impl Fn(Message) + Send + Sync + 'static,
         obituary: impl Future<Output = String> + Send + 'static,
     ) -> Connection {
+        let home = link.home.unwrap_or_else(|| io.into());
         let inner = Arc::new(Inner {
             name,
             to: link.to,
+            home: home.clone(),
             table: Mutex::default(),
             calls_max,
             attribution,
@@ -138,7 +143,8 @@ impl Connection {
             dropped: AtomicU64::new(0),
             probe: OnceLock::new(),
         });
-        io.spawn(hearing::read(inner.clone(), link.from, obituary));
+        let reader = inner.clone();
+        io.spawn(home.live((link.from, obituary), move |state, lease| hearing::read(reader.clone(), state, lease)));
         Connection(inner)
     }
 
@@ -322,7 +328,9 @@ impl Inner {
         };
         // What we ask on our own behalf is no use of the peer.
         if caller.key != OURSELVES {
-            inner.used.store(inner.now(), Ordering::Relaxed);
+            let now = inner.now();
+            inner.used.store(now, Ordering::Relaxed);
+            inner.home.call(now);
         }
         // From here on dropping the reply gives the id back.
         let cancellable = message.method() != "initialize";

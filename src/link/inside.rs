@@ -15,7 +15,7 @@ pub struct Inside {
 /// Goes round a link, so that it can be let go of.
 pub fn open(link: Link, io: &Handle) -> (Inside, Link) {
     let inside = Inside::default();
-    let Link { to: onward, from: back } = link;
+    let Link { to: onward, from: back, .. } = link;
     let (ours, Peer { from, to }) = pair();
     let end = inside.clone();
     io.spawn(async move {

@@ -6,6 +6,7 @@
 #![cfg_attr(docsrs, doc(hidden))]
 
 pub mod connection;
+pub mod home;
 pub mod inside;
 pub mod keepalive;
 pub mod keeper;
@@ -43,6 +44,8 @@ pub struct Link {
     pub to: mpsc::Sender<Outbound>,
     /// What comes from it; its end is the end of the link.
     pub from: mpsc::Receiver<Inbound>,
+    /// Where the tasks at its other end live, if they move: who reads `from` should live there too.
+    home: Option<home::Home>,
 }
 
 /// What a peer is sent: one JSON-RPC object, or for 2025-03-26 one array.
@@ -108,5 +111,5 @@ pub struct Peer {
 pub fn pair() -> (Link, Peer) {
     let (to, from_us) = mpsc::channel(QUEUE_MAX);
     let (to_us, from) = mpsc::channel(QUEUE_MAX);
-    (Link { to, from }, Peer { from: from_us, to: to_us })
+    (Link { to, from, home: None }, Peer { from: from_us, to: to_us })
 }

@@ -1,7 +1,7 @@
 //! A child process as a Link: how it starts, and the handle to it.
 //!
 //! [`spawn`] forks on the calling thread, because Linux ties a child's parent-death signal to that thread; the
-//! task that waits for the child stays on its runtime. The pipes live on the runtime behind `io`, beside the
+//! task that waits for the child stays on its runtime. The pipes live at a [`Home`] on a worker, beside the
 //! requests they serve. So the message path (`pump`) and the life of the child (`ladder`) meet in `Control`
 //! only: a few tokens, each of which says one thing for good.
 //! Invariant: a child inherits its three pipes and the environment it was given, and nothing else.
@@ -17,11 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Link,
+    home::Home,
     ladder::{self, Family, Group, Tasks},
     orphans::Instance,
     pair, pump,
@@ -105,8 +106,9 @@ impl SpawnError {
     }
 }
 
-/// Starts a child. Call it on a thread that lives as long as the program, within a runtime.
-pub fn spawn(spec: &ProcessSpec, io: &Handle) -> Result<(Process, Link), SpawnError> {
+/// Starts a child, whose pipes are served at `home`. Call it on a thread that lives as long as the program, within a
+/// runtime.
+pub fn spawn(spec: &ProcessSpec, home: impl Into<Home>) -> Result<(Process, Link), SpawnError> {
     let bad_cwd = |why| SpawnError::BadCwd { cwd: spec.cwd.clone(), why };
     if !std::fs::metadata(&spec.cwd).map_err(bad_cwd)?.is_dir() {
         return Err(bad_cwd(io::ErrorKind::NotADirectory.into()));
@@ -123,17 +125,15 @@ pub fn spawn(spec: &ProcessSpec, io: &Handle) -> Result<(Process, Link), SpawnEr
 
     let control = Arc::new(Control::new(&spec.name));
     let stderr = Arc::new(Stderr::default());
-    let (link, peer) = pair();
+    let home = home.into();
+    let io = home.handle();
+    let (mut link, peer) = pair();
+    link.home = Some(home.clone());
     let tasks = Tasks {
-        stdin: io.spawn({
+        stdin: io.spawn(home.clone().live((ends.stdin, peer.from), {
             let (control, stop_timeout) = (control.clone(), spec.stop_timeout);
-            async move {
-                match ends.stdin.open() {
-                    Ok(stdin) => pump::write(peer.from, stdin, control, stop_timeout).await,
-                    Err(error) => control.lost("stdin", &error),
-                }
-            }
-        }),
+            move |(stdin, queue), lease| pump::write(stdin, queue, lease, control.clone(), stop_timeout)
+        })),
         stderr: io.spawn({
             let (control, stderr, hears) = (control.clone(), stderr.clone(), spec.hears.clone());
             async move {
@@ -144,16 +144,11 @@ pub fn spawn(spec: &ProcessSpec, io: &Handle) -> Result<(Process, Link), SpawnEr
             }
         }),
     };
-    io.spawn({
+    let reading = pump::Reading::new(peer.to, spec.message_bytes_max, spec.strict_stdout);
+    io.spawn(home.live((ends.stdout, reading), {
         let control = control.clone();
-        let reading = pump::Reading { message_bytes_max: spec.message_bytes_max, strict: spec.strict_stdout };
-        async move {
-            match ends.stdout.open() {
-                Ok(stdout) => pump::read(peer.to, stdout, control, reading).await,
-                Err(error) => control.lost("stdout", &error),
-            }
-        }
-    });
+        move |(stdout, reading), lease| pump::read(stdout, reading, lease, control.clone())
+    }));
     let (told, exit) = watch::channel(None);
     tokio::spawn({
         let family = Family { child, group, stop_timeout: spec.stop_timeout, instance, _bounds: bounds };
@@ -261,183 +256,27 @@ impl Control {
         self.stop.cancel();
     }
 
-    fn lost(&self, end: &str, error: &io::Error) {
+    pub(super) fn lost(&self, end: &str, error: &io::Error) {
         tracing::warn!(upstream = %self.name, "cannot use the pipe to its {end}: {error}");
         self.cut.cancel();
         self.stop.cancel();
     }
 }
 
-/// A pipe that no runtime knows yet.
-struct End<T>(T);
+/// A pipe that no runtime knows.
+#[derive(Debug)]
+pub(super) struct End<T>(T);
 
 #[cfg(unix)]
-mod unix {
-    use std::{
-        io::{PipeReader, PipeWriter},
-        os::{
-            fd::{BorrowedFd, RawFd},
-            unix::process::CommandExt as _,
-        },
-    };
-
-    use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
-    use tokio::{
-        net::unix::pipe::{Receiver, Sender},
-        process::{Child, Command},
-    };
-
-    use super::*;
-    use crate::link::sandbox::close_all_on_exec;
-
-    pub(in crate::link) type Stdin = Sender;
-    pub(in crate::link) type Stdout = Receiver;
-
-    impl End<PipeWriter> {
-        pub(super) fn open(self) -> io::Result<Stdin> {
-            Sender::from_owned_fd(self.0.into())
-        }
-    }
-
-    impl End<PipeReader> {
-        pub(super) fn open(self) -> io::Result<Stdout> {
-            Receiver::from_owned_fd(self.0.into())
-        }
-    }
-
-    pub(super) struct Ends {
-        pub(super) stdin: End<PipeWriter>,
-        pub(super) stdout: End<PipeReader>,
-        pub(super) stderr: End<PipeReader>,
-    }
-
-    pub(super) fn start(
-        spec: &ProcessSpec,
-        bounds: &Arc<Bounds>,
-        instance: &mut Instance,
-    ) -> io::Result<(Child, Ends)> {
-        let (stdin, our_stdin) = io::pipe()?;
-        let (our_stdout, stdout) = io::pipe()?;
-        let (our_stderr, stderr) = io::pipe()?;
-        let mut command = std::process::Command::new(&spec.command);
-        command.args(&spec.args).env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
-        command.envs(instance.marks()).current_dir(&spec.cwd).process_group(0);
-        command.stdin(stdin).stdout(stdout).stderr(stderr);
-        prepare(&mut command, bounds.clone());
-        // The command holds the child's ends of the pipes: it must go, or they would never close.
-        let mut command = Command::from(command);
-        let child = instance.start(|| command.spawn(), |child| child.id())?;
-        #[cfg(target_os = "linux")]
-        raise_badness(&child);
-        Ok((child, Ends { stdin: End(our_stdin), stdout: End(our_stdout), stderr: End(our_stderr) }))
-    }
-
-    /// What the child does between fork and exec.
-    fn prepare(command: &mut std::process::Command, bounds: Arc<Bounds>) {
-        let inherited = inherited();
-        #[cfg(target_os = "linux")]
-        let hub = rustix::process::getpid();
-        let in_child = move || {
-            // What is found at the start is enough, unless the program that embeds us opens more.
-            close_all_on_exec();
-            for fd in inherited {
-                // SAFETY: the number is used for one call; if it is not open any more, the call fails.
-                let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
-                let _ = fcntl_setfd(fd, FdFlags::CLOEXEC);
-            }
-            bounds.lay()?;
-            #[cfg(target_os = "linux")]
-            {
-                use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-                set_parent_process_death_signal(Some(Signal::KILL))?;
-                if getppid() != Some(hub) {
-                    // The hub died before the signal was armed.
-                    return Err(rustix::io::Errno::SRCH.into());
-                }
-            }
-            Ok(())
-        };
-        // SAFETY: the closure only makes system calls on values prepared before the fork; it takes no lock and
-        // allocates nothing, as is required between fork and exec.
-        unsafe { command.pre_exec(in_child) };
-    }
-
-    /// Descriptors that this process itself inherited without the close-on-exec flag.
-    ///
-    /// All that Rust opens has the flag, so it is enough to look once.
-    fn inherited() -> &'static [RawFd] {
-        static INHERITED: OnceLock<Vec<RawFd>> = OnceLock::new();
-        INHERITED.get_or_init(|| {
-            let Ok(all) = std::fs::read_dir("/dev/fd") else { return Vec::new() };
-            let fds = all.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-            let is_passed_on = |fd: &RawFd| {
-                // SAFETY: the number is used for one call; if it is not open any more, the call fails.
-                let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
-                fcntl_getfd(fd).is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))
-            };
-            fds.filter(|fd| *fd > 2).filter(is_passed_on).collect()
-        })
-    }
-
-    /// How much sooner than the hub a child is chosen when memory runs out, of 1000.
-    #[cfg(target_os = "linux")]
-    const BADNESS_MORE: i32 = 200;
-
-    /// It is a program of its own by now, and so lets us; what it started in the meantime has to be sooner than fast.
-    #[cfg(target_os = "linux")]
-    fn raise_badness(child: &Child) {
-        let Some(pid) = child.id() else { return };
-        let ours = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
-        let badness = (ours.trim().parse().unwrap_or(0) + BADNESS_MORE).min(1000);
-        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), badness.to_string());
-    }
-}
-
+mod unix;
 #[cfg(unix)]
 use unix::start;
 #[cfg(unix)]
-pub(super) use unix::{Stdin, Stdout};
+pub(super) use unix::{Stdin, StdinEnd, Stdout, StdoutEnd};
 
 #[cfg(not(unix))]
-mod elsewhere {
-    use std::process::Stdio;
-
-    use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-
-    use super::*;
-
-    pub(in crate::link) type Stdin = ChildStdin;
-    pub(in crate::link) type Stdout = ChildStdout;
-
-    impl<T> End<T> {
-        pub(super) fn open(self) -> io::Result<T> {
-            Ok(self.0)
-        }
-    }
-
-    pub(super) struct Ends {
-        pub(super) stdin: End<ChildStdin>,
-        pub(super) stdout: End<ChildStdout>,
-        pub(super) stderr: End<ChildStderr>,
-    }
-
-    pub(super) fn start(
-        spec: &ProcessSpec,
-        _bounds: &Arc<Bounds>,
-        instance: &mut Instance,
-    ) -> io::Result<(Child, Ends)> {
-        let mut command = Command::new(&spec.command);
-        command.args(&spec.args).env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
-        command.envs(instance.marks()).current_dir(&spec.cwd);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = instance.start(|| command.spawn(), |child| child.id())?;
-        let taken = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(stdin), Some(stdout), Some(stderr)) = taken else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        Ok((child, Ends { stdin: End(stdin), stdout: End(stdout), stderr: End(stderr) }))
-    }
-}
-
+mod elsewhere;
 #[cfg(not(unix))]
 use elsewhere::start;
 #[cfg(not(unix))]
-pub(super) use elsewhere::{Stdin, Stdout};
+pub(super) use elsewhere::{Stdin, StdinEnd, Stdout, StdoutEnd};

@@ -18,7 +18,8 @@ use tokio::{
 
 use super::{
     Inbound, Outbound, QUEUE_MAX,
-    process::{Control, Fault, Stdin, Stdout},
+    home::Lease,
+    process::{Control, Fault, Stdin, StdinEnd, Stdout, StdoutEnd},
 };
 use crate::wire::{
     lines::{Line, Lines},
@@ -50,13 +51,26 @@ const KEPT_BYTES_MAX: usize = 1024 * 1024;
 const STRAYS_LOGGED: u64 = 5;
 const EXCERPT_BYTES: usize = 200;
 
-/// Writes messages until their senders are gone or the child is to end, then closes stdin.
+/// Why one of the tasks stops.
+enum Pause {
+    /// Nothing more comes.
+    Over,
+    /// Nobody wants more of it.
+    Enough,
+    /// Its lease is over: it goes on elsewhere.
+    Move,
+}
+
+/// Writes messages until their senders are gone or the child is to end, then closes stdin. Answers with what it is to go
+/// on elsewhere, if it is.
 pub(super) async fn write(
+    stdin: StdinEnd,
     mut queue: mpsc::Receiver<Outbound>,
-    stdin: Stdin,
+    lease: Lease,
     control: Arc<Control>,
     stop_timeout: Duration,
-) {
+) -> Option<(StdinEnd, mpsc::Receiver<Outbound>)> {
+    let stdin = stdin.open().map_err(|error| control.lost("stdin", &error)).ok()?;
     let mut writer = Writer { stdin, buffer: Vec::new(), grown: false };
     let work = async {
         let mut stopping = std::pin::pin!(control.stop.cancelled());
@@ -73,9 +87,12 @@ pub(super) async fn write(
                 }
             };
             if count == 0 {
-                return Ok(());
+                return Ok(Pause::Over);
             }
             writer.write(&mut waiting).await?;
+            if open && lease.is_over() {
+                return Ok(Pause::Move);
+            }
         }
     };
     let in_time = async {
@@ -84,12 +101,16 @@ pub(super) async fn write(
     };
     let end = tokio::select! {
         end = work => end,
-        () = in_time => Ok(()),
+        () = in_time => Ok(Pause::Enough),
     };
+    if let Ok(Pause::Move) = end {
+        let stdin = StdinEnd::of(writer.stdin).map_err(|error| control.lost("stdin", &error)).ok()?;
+        return Some((stdin, queue));
+    }
     drop(queue);
     drop(writer);
     match end {
-        Ok(()) => {}
+        Ok(_) => {}
         Err(Unwritable::Stalled) => control.fail(Fault::NotReading),
         Err(Unwritable::Broken(error)) => {
             tracing::debug!(upstream = %control.name, "stdin is closed: {error}");
@@ -98,6 +119,7 @@ pub(super) async fn write(
             control.cut.cancel();
         }
     }
+    None
 }
 
 struct Writer {
@@ -165,32 +187,53 @@ fn grow(end: &impl std::os::fd::AsFd) {
 #[cfg(not(target_os = "linux"))]
 fn grow<T>(_: &T) {}
 
-/// What the reader holds lines against.
+/// What the reader works with.
 pub(super) struct Reading {
-    pub(super) message_bytes_max: usize,
-    pub(super) strict: bool,
+    to: mpsc::Sender<Inbound>,
+    lines: Lines,
+    strays: Strays,
 }
 
-/// Reads messages until the output ends, the child is unhealthy, or nobody listens.
-pub(super) async fn read(to: mpsc::Sender<Inbound>, mut stdout: Stdout, control: Arc<Control>, reading: Reading) {
-    if listen(&to, &mut stdout, &control, reading).await {
-        // If it died, that is known before anybody can ask for its end: a crash is not to look like a stop.
-        let _ = timeout(DEATH_MAX, control.gone.cancelled()).await;
-        return;
-    }
-    drop(to);
-    // Until it ends it may go on talking; a full or a broken pipe would keep it from ending well.
-    let mut nowhere = tokio::io::sink();
-    tokio::select! {
-        () = control.gone.cancelled() => {}
-        _ = tokio::io::copy(&mut stdout, &mut nowhere) => {}
+impl Reading {
+    pub(super) fn new(to: mpsc::Sender<Inbound>, message_bytes_max: usize, strict: bool) -> Reading {
+        Reading { to, lines: Lines::new(message_bytes_max), strays: Strays { strict, in_a_row: 0 } }
     }
 }
 
-/// Passes on what comes; returns whether the output ended.
-async fn listen(to: &mpsc::Sender<Inbound>, stdout: &mut Stdout, control: &Control, reading: Reading) -> bool {
-    let mut lines = Lines::new(reading.message_bytes_max);
-    let mut strays = Strays { strict: reading.strict, in_a_row: 0 };
+/// Reads messages until the output ends, the child is unhealthy, or nobody listens. Answers with what it is to go on
+/// elsewhere, if it is.
+pub(super) async fn read(
+    stdout: StdoutEnd,
+    mut reading: Reading,
+    lease: Lease,
+    control: Arc<Control>,
+) -> Option<(StdoutEnd, Reading)> {
+    let mut stdout = stdout.open().map_err(|error| control.lost("stdout", &error)).ok()?;
+    match listen(&mut stdout, &mut reading, &lease, &control).await {
+        Pause::Move => {
+            let stdout = StdoutEnd::of(stdout).map_err(|error| control.lost("stdout", &error)).ok()?;
+            return Some((stdout, reading));
+        }
+        Pause::Over => {
+            // If it died, that is known before anybody can ask for its end: a crash is not to look like a stop.
+            let _ = timeout(DEATH_MAX, control.gone.cancelled()).await;
+        }
+        Pause::Enough => {
+            drop(reading);
+            // Until it ends it may go on talking; a full or a broken pipe would keep it from ending well.
+            let mut nowhere = tokio::io::sink();
+            tokio::select! {
+                () = control.gone.cancelled() => {}
+                _ = tokio::io::copy(&mut stdout, &mut nowhere) => {}
+            }
+        }
+    }
+    None
+}
+
+/// Passes on what comes.
+async fn listen(stdout: &mut Stdout, reading: &mut Reading, lease: &Lease, control: &Control) -> Pause {
+    let Reading { to, lines, strays } = reading;
     let mut cut = std::pin::pin!(control.cut.cancelled());
     let mut gone = std::pin::pin!(control.gone.cancelled());
     let mut deserted = std::pin::pin!(to.closed());
@@ -199,11 +242,11 @@ async fn listen(to: &mpsc::Sender<Inbound>, stdout: &mut Stdout, control: &Contr
     loop {
         let read = tokio::select! {
             biased;
-            () = &mut cut => return false,
+            () = &mut cut => return Pause::Enough,
             read = stdout.read_buf(lines.spare()) => read,
             () = &mut deserted => {
                 control.stop.cancel();
-                return false;
+                return Pause::Enough;
             }
             () = &mut gone, if drain_until.is_none() => {
                 drain_until = Some(Instant::now() + DRAIN_MAX);
@@ -235,7 +278,7 @@ async fn listen(to: &mpsc::Sender<Inbound>, stdout: &mut Stdout, control: &Contr
                         Err(why) => match strays.skip(&line, &why, control) {
                             Some(fault) => {
                                 control.fail(fault);
-                                return false;
+                                return Pause::Enough;
                             }
                             None => continue,
                         },
@@ -245,18 +288,20 @@ async fn listen(to: &mpsc::Sender<Inbound>, stdout: &mut Stdout, control: &Contr
             strays.in_a_row = 0;
             if to.send(inbound).await.is_err() {
                 control.stop.cancel();
-                return false;
+                return Pause::Enough;
             }
         }
-        if drain_until.is_some_and(|until| Instant::now() > until) {
-            break;
+        match drain_until {
+            Some(until) if Instant::now() > until => break,
+            None if lease.is_over() => return Pause::Move,
+            _ => {}
         }
     }
     let bytes = lines.unfinished_bytes();
     if bytes > 0 {
         tracing::warn!(upstream = %control.name, bytes, "the output ended within a line, which is discarded");
     }
-    true
+    Pause::Over
 }
 
 /// Lines that are no messages.

@@ -50,7 +50,7 @@ pub enum Passed<'a> {
 /// is its business: it must not block, and where it panics that is logged and the message passes all the same. Call it
 /// within a runtime.
 pub fn tap(link: Link, observer: impl Fn(Passed) + Send + Sync + 'static) -> Link {
-    let Link { to: onward, from: mut back } = link;
+    let Link { to: onward, from: mut back, .. } = link;
     let (ours, Peer { mut from, to }) = pair();
     let observer = Arc::new(move |passed: Passed| {
         if catch_unwind(AssertUnwindSafe(|| observer(passed))).is_err() {

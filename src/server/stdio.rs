@@ -65,7 +65,7 @@ struct Desk {
 
 /// Serves the client until it closes either end.
 pub async fn serve(house: Arc<House>, route: Arc<Route>, link: Link, hides: Option<Hides>) {
-    let Link { to, mut from } = link;
+    let Link { to, mut from, .. } = link;
     let desk = Arc::new(Desk {
         principal: Principal::default(),
         house,

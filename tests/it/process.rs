@@ -2,6 +2,7 @@
 
 mod child;
 mod end;
+mod home;
 
 use bytes::Bytes;
 use std::{fs, os::fd::AsRawFd as _};

@@ -1,7 +1,7 @@
 //! What comes from the peer, and whose it is.
 
 use super::*;
-use crate::link::tap::Passed;
+use crate::link::{home::Lease, tap::Passed};
 
 impl Inner {
     pub(super) fn handle(self: &Arc<Self>, inbound: Inbound) {
@@ -233,9 +233,17 @@ impl Inner {
     }
 }
 
-pub(super) async fn read(inner: Arc<Inner>, mut from: mpsc::Receiver<Inbound>, obituary: impl Future<Output = String>) {
+/// Hears the peer until its end. Or until its lease is over: then it is to go on elsewhere with what it answers.
+pub(super) async fn read<O: Future<Output = String>>(
+    inner: Arc<Inner>,
+    (mut from, obituary): (mpsc::Receiver<Inbound>, O),
+    lease: Lease,
+) -> Option<(mpsc::Receiver<Inbound>, O)> {
     while let Some(inbound) = from.recv().await {
         inner.handle(inbound);
+        if lease.is_over() {
+            return Some((from, obituary));
+        }
     }
     let why = match inner.why.get() {
         Some((why, _)) => why.to_string(),
@@ -245,4 +253,5 @@ pub(super) async fn read(inner: Arc<Inner>, mut from: mpsc::Receiver<Inbound>, o
         }
     };
     inner.end(&why);
+    None
 }

@@ -34,7 +34,7 @@ async fn s4_79_a_tap_sees_both_directions_and_the_link_ends_as_without_it() {
             Passed::From(other) => panic!("{other:?}"),
         });
     });
-    let Link { to, mut from } = link;
+    let Link { to, mut from, .. } = link;
     to.send(sent("x")).await.unwrap();
     assert_eq!(peer.from.recv().await.unwrap().bytes, "x");
     peer.to.send(came(r#"{"jsonrpc":"2.0","method":"m"}"#)).await.unwrap();
@@ -48,7 +48,7 @@ async fn s4_79_a_tap_sees_both_directions_and_the_link_ends_as_without_it() {
     assert!(seen.recv().await.is_none());
     // The other way: whoever does not listen any more asks it to end, and its deaf end is seen.
     let (link, peer) = pair();
-    let Link { to, from } = tap(link, |_| ());
+    let Link { to, from, .. } = tap(link, |_| ());
     drop(from);
     peer.to.closed().await;
     drop(peer.from);

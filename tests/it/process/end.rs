@@ -160,7 +160,7 @@ async fn p3_what_is_queued_is_written_before_stdin_closes() {
 #[tokio::test]
 async fn letting_go_of_the_senders_closes_stdin() {
     let Child { process, link, _worker } = start(&spec("cat", &[]));
-    let Link { to, mut from } = link;
+    let Link { to, mut from, .. } = link;
     drop(to);
     assert!(timeout(PATIENCE, from.recv()).await.unwrap().is_none());
     assert_eq!(process.exited().await.to_string(), "exited with code 0");
