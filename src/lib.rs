@@ -102,7 +102,7 @@
 //!
 //! `POST /time/mcp`, a `tools/call`, the upstream a child process.
 //!
-//! 1. **Socket.** A worker thread of actix-web; [`server::tls`] looks up the certificate of the moment at each handshake.
+//! 1. **Socket.** A worker of [`server::accept`]; [`server::tls`] looks up the certificate of the moment at each handshake.
 //!    `h1_allow_half_closed(false)`: a client that leaves is noticed at once; over HTTP/2 [`server::gone`] notices.
 //! 2. [`server::guard`]: Host and Origin, then content type and declared length. A browser's
 //!    preflight ends here, and [`server::cors`] lets the page read whatever the answer will be.
@@ -178,13 +178,13 @@
 //! | thread | runs |
 //! |---|---|
 //! | main | the actix `System`: Hub and Upstreams; forks the children, because Linux ties a child's parent-death signal to the *thread* that forked it |
-//! | workers | those of the one `HttpServer`: guards, parsing, calls, streams, **and both ends of each child's pipes** |
+//! | workers | those of the one server: guards, parsing, calls, streams, **and both ends of each child's pipes** |
 //! | blocking | reading files |
 //! | watcher, log, audit, stderr files, systemd, tunnel | one thread each |
 //!
 //! A call stays on few threads: to wake one costs more than the rest of its way through the hub. So each worker gives
 //! its runtime's handle to the [`Engine`](hub::engine::Engine), and a child's pipes are at [home](link::home) there, or
-//! where all its callers are. A worker's runtime ends with its `HttpServer`: hence one as long as the process.
+//! where all its callers are. A worker's runtime ends with its server: hence one as long as the process.
 //!
 //! # Habits
 //!

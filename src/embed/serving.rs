@@ -68,7 +68,7 @@ impl Serving {
         let tunnel = config.hub.tunnel.clone();
         let bases: Vec<String> = listeners.iter().map(Listener::to_string).collect();
         let _ = hub.house.listeners.set(bases.clone());
-        let server = server::listen(hub.front.clone(), &listeners)?;
+        let server = server::accept::listen(hub.front.clone(), &listeners)?;
         let handle = server.handle();
         actix_web::rt::spawn(server);
         if let Err(error) = hub.begin(config).await {

@@ -91,7 +91,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Registers the current runtime. The factory of an `HttpServer` runs once per worker and listener.
+    /// Registers the current runtime. A server's factory runs once per worker and listener.
     pub fn register(&self) {
         let Ok(handle) = Handle::try_current() else { return };
         if !self.include(&handle) {

@@ -11,7 +11,7 @@ use super::{
     address,
     path::{Leaf, Target},
     rescue::Refusal,
-    tls::Peer,
+    tls::{Encrypted, Peer},
     tunnel::Via,
 };
 use crate::{
@@ -159,7 +159,7 @@ fn outline(request: &HttpRequest, from: Option<IpAddr>) -> Outline {
         host: text(header::HOST).unwrap_or_default().to_owned(),
         proto: match Via::of(request) {
             Some(via) => via.proto(),
-            None if request.app_config().secure() => "https",
+            None if Encrypted::is(request) => "https",
             None => "http",
         },
         address: from.map(|from| from.to_string()).unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 #![cfg_attr(docsrs, doc(hidden))]
 
+pub mod accept;
 pub mod address;
 pub mod admin;
 pub mod cors;
@@ -12,6 +13,7 @@ pub mod exchange;
 pub mod forward;
 pub mod gone;
 pub mod guard;
+mod handshake;
 pub mod hooks;
 pub mod listen;
 pub mod mcp;
@@ -31,7 +33,6 @@ pub mod tunnel;
 pub mod watch;
 
 use std::{
-    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -40,9 +41,8 @@ use std::{
 };
 
 use actix_web::{
-    App, HttpRequest, HttpResponse, HttpServer,
+    HttpRequest, HttpResponse,
     body::BoxBody,
-    dev::Server,
     http::{ConnectionType, Method, Version, header::HeaderName},
     web,
 };
@@ -52,7 +52,6 @@ use self::{
     gone::Until,
     path::{For, Leaf, Target, resolve},
     rescue::Refusal,
-    socket::Listener,
     tunnel::Via,
 };
 use crate::{
@@ -61,16 +60,6 @@ use crate::{
     hub::House,
 };
 
-/// A head must have arrived within this time (F31).
-const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
-/// So must a TLS handshake be done (F74).
-const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
-/// Handshakes under way on each worker; beyond them connections wait to be accepted. They cost some 0.3 ms of
-/// computing, so that a burst of so many delays what is established by a fifth of a second; and of clients that say
-/// nothing it takes a hundred a second and worker to keep others waiting.
-const HANDSHAKES_MAX: usize = 512;
-/// A client that was told to go may take this long.
-const DISCONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The last events and answers may take this long to reach their clients at shutdown,
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// and this long at least, for nobody tells when a socket has taken them.
@@ -141,39 +130,6 @@ pub fn mount(config: &mut web::ServiceConfig, front: &Arc<Front>) {
 /// The same on a thread that is no worker: no child's pipes are to live there.
 fn attach(config: &mut web::ServiceConfig, front: &Arc<Front>) {
     config.app_data(web::Data::from(front.clone())).default_service(web::to(handle));
-}
-
-/// Serves the hub on listeners that are bound already. Must run on an actix System.
-pub fn listen(front: Arc<Front>, listeners: &[Listener]) -> io::Result<Server> {
-    let tls = tls::server_config(&front.house).map_err(io::Error::other)?;
-    let config = front.house.config.load();
-    let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
-    let per_worker = config.limits.connections_max.div_ceil(workers);
-    let mut server = HttpServer::new(move || App::new().configure(|config| mount(config, &front)))
-        .workers(workers)
-        .max_connections(per_worker)
-        .client_request_timeout(HEAD_WAIT_MAX)
-        .client_disconnect_timeout(DISCONNECT_WAIT_MAX)
-        .tls_handshake_timeout(HANDSHAKE_WAIT_MAX)
-        .max_connection_rate(HANDSHAKES_MAX)
-        .keep_alive(config.keep_alive)
-        // Without it a client that leaves is noticed when its answer is written, and not before.
-        .h1_allow_half_closed(false)
-        // An event that follows another is not to wait until the client has acknowledged that (40 ms).
-        .tcp_nodelay(true)
-        .on_connect(socket::accepted)
-        .disable_signals()
-        .shutdown_timeout(1);
-    for listener in listeners {
-        server = match (listener, &tls) {
-            (Listener::Plain(listener), _) => server.listen(listener.try_clone()?)?,
-            (Listener::Tls(listener), Some(tls)) => server.listen_rustls_0_23(listener.try_clone()?, tls.clone())?,
-            (Listener::Tls(_), None) => return Err(io::Error::other("https needs a certificate")),
-            #[cfg(unix)]
-            (Listener::Unix(listener, _), _) => server.listen_uds(listener.try_clone()?)?,
-        };
-    }
-    Ok(server.run())
 }
 
 /// Every request comes through here, and whatever came of it says whether a web page may read it.

@@ -16,7 +16,10 @@ use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use tokio::net::TcpStream;
 
-use super::{crowd::Crowd, tls::Peer};
+use super::{
+    crowd::Crowd,
+    tls::{Encrypted, Peer},
+};
 use crate::link::keepalive::keep_alive;
 
 /// Who may use a socket in the file system: its owner and its group.
@@ -147,6 +150,7 @@ pub fn accepted(connection: &dyn Any, data: &mut Extensions) {
     if let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() {
         let (socket, tls) = stream.get_ref();
         keep_alive(socket);
+        data.insert(Encrypted);
         if let Some(certificate) = tls.peer_certificates().and_then(<[_]>::first) {
             data.insert(Peer::from_certificate(certificate));
         }

@@ -21,6 +21,16 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude
 
 use crate::{config, hub::House};
 
+/// Marks a connection that is encrypted.
+pub(super) struct Encrypted;
+
+impl Encrypted {
+    /// Is this request's? Where a program serves us by its own server, that one knows.
+    pub fn is(request: &HttpRequest) -> bool {
+        request.conn_data::<Encrypted>().is_some() || request.app_config().secure()
+    }
+}
+
 /// Who is at the other end of a connection, by the certificate that was shown and verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
@@ -65,6 +75,7 @@ pub fn server_config(house: &Arc<House>) -> Result<Option<ServerConfig>, Error> 
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(current);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     if tls.clients.is_some() {
         // A session that is resumed shows no certificate, and so would outlive the trust in it.
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -17,7 +17,12 @@ use actix_web::{
     rt::net::TcpStream,
 };
 
-use super::{DISCONNECT_WAIT_MAX, Front, HEAD_WAIT_MAX, attach, rescue::Refusal};
+use super::{
+    Front,
+    accept::{DISCONNECT_WAIT_MAX, HEAD_WAIT_MAX},
+    attach,
+    rescue::Refusal,
+};
 use crate::{
     hub::House,
     link::tunnel::{State, TunnelSpec, keep, registration::Lease},
