@@ -141,8 +141,8 @@ class Bench:
         return work
 
     def beside_handshakes(self, count):
-        """Calls while others shake hands: with another hub, which tells what the machine takes, and with this one."""
-        def shaken(key, r, with_whom):
+        """Calls while others shake hands, at a pace and in a flood: with another hub, which tells what the machine takes, and with this one."""
+        def shaken(key, r, with_whom, count):
             line = [f"{BIN}/mcpload", "shakes", "--url", with_whom.url, "--count", str(count), "--concurrency", "200", "--seconds", str(self.o.seconds + 1)]
             others = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
             time.sleep(0.3)
@@ -154,10 +154,12 @@ class Bench:
             elsewhere = Running({**r.c, "name": "elsewhere"}, 1)
             try:
                 elsewhere.start()
-                shaken("elsewhere", r, elsewhere)
+                shaken("elsewhere", r, elsewhere, count)
+                shaken("flood elsewhere", r, elsewhere, 50 * count)
             finally:
                 elsewhere.stop()
-            shaken("shaken", r, r)
+            shaken("shaken", r, r, count)
+            shaken("flooded", r, r, 50 * count)
         return work
 
     def rest(self, n):
@@ -196,9 +198,9 @@ class Bench:
             if peer:
                 steps += [("peer", PROXY_RS, lambda r: (self.calls("peer")(r), self.churn("peer")(r)), 1)]
             steps += [(f"start {n}", hub(), self.rest(n), n) for n in many]
+            steps += [("handshakes", secret, self.beside_handshakes(100 if o.short else 1000), 1)]
+            steps += [("streams", hub(head=LIMITS), self.beside_streams(streams[1]), 1)]
         steps += [(f"sessions {n}", hub(head=LIMITS), self.hold(n), 1) for n in streams]
-        steps += [("handshakes", secret, self.beside_handshakes(100 if o.short else 1000), 1)]
-        steps += [("streams", hub(head=LIMITS), self.beside_streams(streams[1]), 1)]
         steps += [(f"churn {leave}", hub(), self.endurance(churned, leave), 1) for leave in (False, True)]
         for name, contender, work, n in steps:
             if o.only and o.only not in name:
@@ -252,8 +254,10 @@ class Bench:
         yield "handshakes a second beside the calls of the next row", g("shaken:shakes.rate"), "", None, None
         yield "99th percentile of calls beside handshakes, over none", r("shaken.p99", "calm.p99"), "", None, None
         yield "the same, beside as many with another hub", r("elsewhere.p99", "calm.p99"), "", None, None
-        for leave, how in ((False, "deleted"), (True, "left")):
-            yield f"resident MB after {churned} sessions that were {how}", g(f"after:{leave}"), "<=", 64, None
+        yield "handshakes a second in a flood, 200 at once", g("flooded:shakes.rate"), "", None, None
+        yield "99th percentile of calls beside the flood, over none", r("flooded.p99", "calm.p99"), "", None, None
+        yield "the same, beside a flood at another hub", r("flood elsewhere.p99", "calm.p99"), "", None, None
+        yield f"resident MB after {churned} sessions that were {how}", g(f"after:{leave}"), "<=", 64, None
 
 
 def machine():

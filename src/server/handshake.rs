@@ -7,7 +7,6 @@
 use std::{
     io,
     net::SocketAddr,
-    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -19,7 +18,12 @@ use actix_tls::accept::{TlsError, rustls_0_23::TlsStream};
 use actix_utils::counter::Counter;
 use futures_util::{future::LocalBoxFuture, pending, poll};
 use rustls::ServerConfig;
-use tokio::{net::TcpStream, sync::Mutex, task::yield_now, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::Mutex,
+    task::{spawn_local, yield_now},
+    time::timeout,
+};
 use tokio_rustls::TlsAcceptor;
 
 use super::accept::settle;
@@ -33,20 +37,20 @@ const HANDSHAKES_MAX: usize = 512;
 thread_local! {
     static UNDER_WAY: Counter = Counter::new(HANDSHAKES_MAX);
     /// Whoever holds it computes.
-    static TURN: Rc<Mutex<()>> = Rc::default();
+    static TURN: Arc<Mutex<()>> = Arc::default();
 }
 
 /// Makes of each socket a TLS stream, and tells which HTTP is spoken there.
 pub(super) struct Handshakes {
     acceptor: TlsAcceptor,
     under_way: Counter,
-    turn: Rc<Mutex<()>>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Handshakes {
     /// Those of this worker.
     pub fn here(config: Arc<ServerConfig>) -> Handshakes {
-        let (under_way, turn) = (UNDER_WAY.with(Counter::clone), TURN.with(Rc::clone));
+        let (under_way, turn) = (UNDER_WAY.with(Counter::clone), TURN.with(Arc::clone));
         Handshakes { acceptor: config.into(), under_way, turn }
     }
 }
@@ -73,16 +77,19 @@ impl Service<TcpStream> for Handshakes {
     }
 }
 
-/// Does each step of `work` when it is its turn.
-async fn by_turns<F: Future + Unpin>(turn: &Mutex<()>, mut work: F) -> F::Output {
+/// Does each step of `work` when it is its turn. Must run on a `LocalSet`.
+async fn by_turns<F: Future + Unpin>(turn: &Arc<Mutex<()>>, mut work: F) -> F::Output {
     loop {
-        let turn = turn.lock().await;
-        // Until the worker has looked at its sockets, and has gone through what is ready.
-        yield_now().await;
-        if let Poll::Ready(done) = poll!(&mut work) {
+        let turn = turn.clone().lock_owned().await;
+        let step = poll!(&mut work);
+        // The next turn is when the worker has looked at its sockets, and has gone through what is ready.
+        spawn_local(async move {
+            yield_now().await;
+            drop(turn);
+        });
+        if let Poll::Ready(done) = step {
             return done;
         }
-        drop(turn);
         // It has left word to be woken when there is more to do.
         pending!();
     }
@@ -93,12 +100,13 @@ mod tests {
     use std::cell::RefCell;
 
     use futures_util::future::{join, join_all};
+    use tokio::task::LocalSet;
 
     use super::*;
 
     #[tokio::test]
     async fn f74_between_two_steps_of_handshakes_is_whatever_else_is_ready() {
-        let (turn, log) = (&Mutex::default(), &RefCell::new(String::new()));
+        let (turn, log) = (&Arc::default(), &RefCell::new(String::new()));
         // Those who are connected: one of them is always ready.
         let calls = async {
             while log.borrow().matches('h').count() < 60 {
@@ -115,7 +123,8 @@ mod tests {
             };
             by_turns(turn, Box::pin(work))
         });
-        timeout(Duration::from_secs(20), join(join_all(handshakes), calls)).await.expect("all get done");
+        let all = timeout(Duration::from_secs(20), join(join_all(handshakes), calls));
+        LocalSet::new().run_until(all).await.expect("all get done");
         let log = log.borrow();
         assert!(!log.contains("hh"), "{log}");
     }
